@@ -1,0 +1,23 @@
+//! The two clocks that the lock layers read. Floor 0: imports nothing of ours.
+
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// Time since this machine booted, including the time it spent suspended.
+///
+/// `std::time::Instant` is `CLOCK_MONOTONIC` on Linux, which stands still while the machine is
+/// suspended: a right that is measured with it would seem fresh after an hour of sleep
+/// (clock_gettime(2), `CLOCK_BOOTTIME`).
+#[must_use]
+pub(crate) fn boot_time() -> Duration {
+    let now = clock_gettime(ClockId::Boottime);
+    // The kernel never returns a negative boot time, nor nanoseconds of a second or more.
+    Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
+}
+
+/// The wall clock, for people only: it can be stepped, so nothing is ever decided by it.
+#[must_use]
+pub(crate) fn wall_clock() -> jiff::Timestamp {
+    jiff::Timestamp::now()
+}

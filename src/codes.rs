@@ -1,0 +1,97 @@
+//! The failure codes: one table from which reports, exit codes and documentation are made.
+//!
+//! A code is an interface: it is never renamed, and never reused for something else.
+
+use crate::error::ErrorKind;
+
+/// A dotted name for one way to fail, with what it means for the process.
+///
+/// Applications add their own, for errors that their operators should be able to look up:
+///
+/// ```
+/// use solostart::{ErrorKind, FailureCode, StageError};
+///
+/// const LICENCE_EXPIRED: FailureCode =
+///     FailureCode::new("shop.licence-expired", ErrorKind::Config, "The licence has expired");
+///
+/// let error = StageError::new(LICENCE_EXPIRED, "it ended on 2026-10-01");
+/// assert_eq!(error.failure_code().name, "shop.licence-expired");
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct FailureCode {
+    /// The dotted name, for instance `db.corrupt`.
+    pub name: &'static str,
+    /// The kind of failure unless the error itself says otherwise.
+    pub kind: ErrorKind,
+    /// One sentence without its full stop, for people.
+    pub title: &'static str,
+}
+
+impl FailureCode {
+    /// A code of the application's own.
+    #[must_use]
+    pub const fn new(name: &'static str, kind: ErrorKind, title: &'static str) -> Self {
+        Self { name, kind, title }
+    }
+}
+
+macro_rules! codes {
+    ($($constant:ident = $name:literal, $kind:ident, $title:literal;)+) => {
+        $(
+            #[doc = concat!("`", $name, "`: ", $title, ".")]
+            pub const $constant: FailureCode = FailureCode::new($name, ErrorKind::$kind, $title);
+        )+
+
+        /// Every code of the library, in the order of the documentation.
+        pub const ALL: &[FailureCode] = &[$($constant),+];
+    };
+}
+
+codes! {
+    ENV_INVALID = "env.invalid", Config, "The environment is not usable";
+    WORKER_COUNT_CONFIGURED = "worker.count-configured", Config, "The environment asks for more than one worker";
+    LOCK_HELD = "lock.held", Config, "Another instance of this service is running";
+    LOCK_HOLDER_UNRESPONSIVE = "lock.holder-unresponsive", Temporary, "The other instance holds the lock but does not answer";
+    LOCK_NOT_SHARED = "lock.not-shared", Config, "The lock file is where other instances cannot see it";
+    LOCK_UNSUPPORTED = "lock.unsupported", Config, "The lock cannot be taken on this file system";
+    LOCK_LOST = "lock.lost", Software, "The right to be the only worker was lost";
+    DB_NOT_WRITABLE = "db.not-writable", Permission, "The data cannot be written by this process";
+    DB_DIR_MISSING = "db.dir-missing", CannotCreate, "The data directory does not exist and cannot be created";
+    DB_CORRUPT = "db.corrupt", Data, "The database is damaged or is not a database";
+    DB_BUSY = "db.busy", Temporary, "The database is locked by another program";
+    DB_DISK_FULL = "db.disk-full", Io, "There is no space left for the data";
+    DB_MIGRATION_FAILED = "db.migration-failed", Data, "A migration of the database failed";
+    DB_MIGRATION_TIMEOUT = "db.migration-timeout", Config, "A migration needs more time than it was given";
+    DB_SCHEMA_NEWER = "db.schema-newer", Data, "The database was written by a newer version";
+    HTTP_DNS = "http.dns", Unavailable, "The name of the upstream cannot be resolved";
+    HTTP_CONNECT = "http.connect", Unavailable, "The upstream does not accept connections";
+    HTTP_TLS = "http.tls", Unavailable, "The upstream's certificate or TLS settings are not accepted";
+    HTTP_STATUS = "http.status", Unavailable, "The upstream answered with an error";
+    STAGE_FAILED = "stage.failed", Software, "A stage could not start";
+    STAGE_TIMEOUT = "stage.timeout", Temporary, "A stage did not start in time";
+    STAGE_PANICKED = "stage.panicked", Software, "A stage panicked";
+    STAGE_BLOCKED_EXECUTOR = "stage.blocked-executor", Software, "A stage blocks the thread that it shares with others";
+    STARTUP_TIMEOUT = "startup.timeout", Temporary, "The start as a whole did not finish in time";
+    STARTUP_INTERRUPTED = "startup.interrupted", Temporary, "The start was interrupted";
+    GRAPH_INVALID = "graph.invalid", Software, "The stages do not form a usable graph";
+    ROLLBACK_INCOMPLETE = "rollback.incomplete", Software, "Not everything could be stopped";
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn codes_are_dotted_unique_and_described() {
+        let mut seen = HashSet::new();
+        for code in ALL {
+            assert!(seen.insert(code.name), "{} stands twice", code.name);
+            assert!(code.name.contains('.'), "{} has no area", code.name);
+            assert!(code.name.chars().all(|each| each.is_ascii_lowercase() || ".-".contains(each)));
+            assert!(!code.title.ends_with('.') && code.title.len() <= 76, "{}", code.title);
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! What a hook returns when it fails, and how that maps to an exit code. Floor 0: imports only floor 0.
+
+use std::{borrow::Cow, error::Error, fmt};
+
+use crate::codes::{FailureCode, STAGE_FAILED};
+
+/// The boxed error that every hook's own error becomes.
+pub type BoxError = Box<dyn Error + Send + Sync + 'static>;
+
+/// What a stage's hooks return.
+pub type StageResult<T> = Result<T, StageError>;
+
+/// The class of a failure: it decides the exit code and whether a restart can help.
+///
+/// The numbers are those of `sysexits.h` (BSD), which systemd and process supervisors already know.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The command line was wrong.
+    Usage,
+    /// Data at rest is unusable: corrupt, foreign, or written by a newer version.
+    Data,
+    /// Something that this service needs from outside did not answer.
+    Unavailable,
+    /// A defect: a panic, an impossible graph, a rollback that could not finish, a lost lock.
+    Software,
+    /// A file or directory cannot be created.
+    CannotCreate,
+    /// Reading or writing failed: a full disk, a broken device.
+    Io,
+    /// Try again: something was busy, or took too long.
+    Temporary,
+    /// The operating system refused the access.
+    Permission,
+    /// The configuration must be changed first; also several workers.
+    Config,
+}
+
+impl ErrorKind {
+    /// The process's exit code.
+    #[must_use]
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            Self::Usage => 64,
+            Self::Data => 65,
+            Self::Unavailable => 69,
+            Self::Software => 70,
+            Self::CannotCreate => 73,
+            Self::Io => 74,
+            Self::Temporary => 75,
+            Self::Permission => 77,
+            Self::Config => 78,
+        }
+    }
+
+    /// The name that `sysexits.h` gives the exit code, without its `EX_`.
+    #[must_use]
+    pub const fn exit_name(self) -> &'static str {
+        match self {
+            Self::Usage => "USAGE",
+            Self::Data => "DATAERR",
+            Self::Unavailable => "UNAVAILABLE",
+            Self::Software => "SOFTWARE",
+            Self::CannotCreate => "CANTCREAT",
+            Self::Io => "IOERR",
+            Self::Temporary => "TEMPFAIL",
+            Self::Permission => "NOPERM",
+            Self::Config => "CONFIG",
+        }
+    }
+
+    /// Whether the same start can succeed later without anybody changing anything.
+    #[must_use]
+    pub const fn restart_helps(self) -> bool {
+        matches!(self, Self::Unavailable | Self::Io | Self::Temporary)
+    }
+}
+
+/// Something that the process knows about a failure: a path, an owner, an age.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Fact {
+    /// What it is about, in at most 20 characters: the left column of a report.
+    pub name: Cow<'static, str>,
+    /// What is known. Never a secret.
+    pub value: String,
+}
+
+/// Why a hook failed, and what the operator can do about it.
+///
+/// Any error converts into it with `?`, and then counts as [`ErrorKind::Software`] under the code
+/// `stage.failed`. Say more where more is known: the operator sees it in the report.
+///
+/// It does not implement [`Error`] itself; if it did, the conversion from every error would not be
+/// possible (the same choice as in `anyhow`).
+///
+/// ```
+/// use solostart::{ErrorKind, Hint, StageResult};
+///
+/// fn read_key(path: &str) -> StageResult<String> {
+///     let key = std::fs::read_to_string(path).hint("create it with `banboard keygen`")?;
+///     Ok(key)
+/// }
+///
+/// let error = read_key("/nowhere/key").unwrap_err().kind(ErrorKind::Config).fact("path", "/nowhere/key");
+/// assert_eq!(error.error_kind().exit_code(), 78);
+/// assert_eq!(error.actions(), ["create it with `banboard keygen`"]);
+/// ```
+pub struct StageError(Box<Inner>);
+
+struct Inner {
+    cause: BoxError,
+    code: FailureCode,
+    kind: ErrorKind,
+    facts: Vec<Fact>,
+    actions: Vec<String>,
+    retryable: Option<bool>,
+}
+
+impl StageError {
+    /// An error of this library's or the application's failure codes.
+    #[must_use]
+    pub fn new(code: FailureCode, cause: impl Into<BoxError>) -> Self {
+        Self(Box::new(Inner {
+            cause: cause.into(),
+            code,
+            kind: code.kind,
+            facts: Vec::new(),
+            actions: Vec::new(),
+            retryable: None,
+        }))
+    }
+
+    /// Gives the error a failure code, and with it the code's kind.
+    #[must_use]
+    pub fn code(mut self, code: FailureCode) -> Self {
+        self.0.code = code;
+        self.0.kind = code.kind;
+        self
+    }
+
+    /// Sets the kind, and with it the exit code, apart from what the failure code says.
+    #[must_use]
+    pub fn kind(mut self, kind: ErrorKind) -> Self {
+        self.0.kind = kind;
+        self
+    }
+
+    /// Adds something that the operator should know. Never a secret.
+    #[must_use]
+    pub fn fact(mut self, name: impl Into<Cow<'static, str>>, value: impl Into<String>) -> Self {
+        self.0.facts.push(Fact { name: name.into(), value: value.into() });
+        self
+    }
+
+    /// Adds something that the operator can do, best first. A command should be pasteable.
+    #[must_use]
+    pub fn hint(mut self, action: impl Into<String>) -> Self {
+        self.0.actions.push(action.into());
+        self
+    }
+
+    /// Says that another attempt of the same start cannot succeed.
+    #[must_use]
+    pub fn fatal(mut self) -> Self {
+        self.0.retryable = Some(false);
+        self
+    }
+
+    /// Says that another attempt may succeed although the kind is a permanent one.
+    #[must_use]
+    pub fn retryable(mut self) -> Self {
+        self.0.retryable = Some(true);
+        self
+    }
+
+    /// Whether a stage with `.retry(n)` tries again. Unless said otherwise, an error that the hook did
+    /// not classify is tried again, and one of a permanent kind is not.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        let unclassified = self.0.code == STAGE_FAILED && self.0.kind == STAGE_FAILED.kind;
+        self.0.retryable.unwrap_or(unclassified || self.0.kind.restart_helps())
+    }
+
+    /// The failure code.
+    #[must_use]
+    pub fn failure_code(&self) -> FailureCode {
+        self.0.code
+    }
+
+    /// The kind, which decides the exit code.
+    #[must_use]
+    pub fn error_kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// What is known, in the order in which it was added.
+    #[must_use]
+    pub fn facts(&self) -> &[Fact] {
+        &self.0.facts
+    }
+
+    /// What the operator can do, best first.
+    #[must_use]
+    pub fn actions(&self) -> &[String] {
+        &self.0.actions
+    }
+
+    /// The error itself.
+    #[must_use]
+    pub fn cause(&self) -> &(dyn Error + Send + Sync + 'static) {
+        self.0.cause.as_ref()
+    }
+
+    /// The messages of the whole chain of causes, outermost first, each of them once.
+    #[must_use]
+    pub fn chain(&self) -> Vec<String> {
+        let mut messages: Vec<String> = Vec::new();
+        let mut next: Option<&(dyn Error + 'static)> = Some(self.0.cause.as_ref());
+        while let Some(error) = next {
+            let message = error.to_string();
+            // Many crates repeat the source's text in their own, which would print it twice.
+            if !messages.iter().any(|earlier| earlier.contains(&message)) {
+                messages.push(message);
+            }
+            next = error.source();
+        }
+        messages
+    }
+}
+
+impl<E: Into<BoxError>> From<E> for StageError {
+    fn from(cause: E) -> Self {
+        Self::new(STAGE_FAILED, cause)
+    }
+}
+
+impl fmt::Display for StageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.chain().join(": "))
+    }
+}
+
+impl fmt::Debug for StageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StageError")
+            .field("code", &self.0.code.name)
+            .field("kind", &self.0.kind)
+            .field("cause", &self.0.cause)
+            .field("facts", &self.0.facts)
+            .field("actions", &self.0.actions)
+            .finish()
+    }
+}
+
+/// Adds to a `Result` what the operator can do about its error.
+pub trait Hint<T> {
+    /// Turns the error into a [`StageError`] that carries `action`.
+    ///
+    /// # Errors
+    /// The same as before, with the action.
+    fn hint(self, action: impl Into<String>) -> StageResult<T>;
+}
+
+impl<T, E: Into<StageError>> Hint<T> for Result<T, E> {
+    fn hint(self, action: impl Into<String>) -> StageResult<T> {
+        self.map_err(|error| error.into().hint(action))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codes;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot read the key")]
+    struct Outer(#[source] std::io::Error);
+
+    #[test]
+    fn the_chain_lists_every_cause_once_and_outermost_first() {
+        let error = StageError::from(Outer(std::io::Error::other("disk on fire")));
+        assert_eq!(error.chain(), ["cannot read the key", "disk on fire"]);
+        assert_eq!(error.to_string(), "cannot read the key: disk on fire");
+    }
+
+    #[test]
+    fn a_plain_error_is_retryable_until_it_is_called_fatal_or_permanent() {
+        assert!(StageError::from("x").is_retryable());
+        assert!(!StageError::from("x").fatal().is_retryable());
+        assert!(!StageError::from("x").kind(ErrorKind::Config).is_retryable());
+        assert!(StageError::from("x").kind(ErrorKind::Config).retryable().is_retryable());
+        assert!(StageError::new(codes::HTTP_CONNECT, "x").is_retryable());
+        assert!(!StageError::new(codes::DB_CORRUPT, "x").is_retryable());
+    }
+}

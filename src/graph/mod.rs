@@ -1,0 +1,1 @@
+//! The graph of stages, pure: validation, order, critical path. Floor 1.

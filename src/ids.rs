@@ -1,0 +1,88 @@
+//! Names and identities. Floor 0: imports nothing of ours.
+
+use std::fmt;
+
+use uuid::Uuid;
+
+/// The longest stage name. A name stands in a report line of 80 columns beside its state and time.
+pub const STAGE_NAME_MAX: usize = 40;
+
+/// Whether `name` can name a stage: lower-case letters, digits and single hyphens, a letter first.
+///
+/// A stage's name becomes part of an environment variable (`<P>_STAGE_TIMEOUT_HTTP_SESSION`), of log
+/// lines and of file names, so only characters that need no quoting in any of them are allowed.
+#[must_use]
+pub fn is_stage_name(name: &str) -> bool {
+    name.len() <= STAGE_NAME_MAX
+        && name.starts_with(|first: char| first.is_ascii_lowercase())
+        && !name.ends_with('-')
+        && !name.contains("--")
+        && name.chars().all(|each| each.is_ascii_lowercase() || each.is_ascii_digit() || each == '-')
+}
+
+/// Which stage of one start-up: its place in the order in which the stages were added.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(crate) struct StageId(pub(crate) u32);
+
+impl StageId {
+    pub(crate) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// One process start: 128 random bits, minted anew each time.
+///
+/// It is never derived from a process id, a host name or the configuration, because in containers all
+/// three repeat: every application is process 1, and host names and settings come from the same file.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct InstanceId(Uuid);
+
+impl InstanceId {
+    /// A new random identity.
+    #[must_use]
+    pub fn mint() -> Self {
+        Self(Uuid::new_v4())
+    }
+
+    /// The first eight hexadecimal digits: what people compare in reports and logs.
+    #[must_use]
+    pub fn short(&self) -> String {
+        let mut text = self.0.simple().to_string();
+        text.truncate(8);
+        text
+    }
+}
+
+impl fmt::Display for InstanceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.simple().fmt(f)
+    }
+}
+
+impl fmt::Debug for InstanceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "InstanceId({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stage_names_are_lower_case_words_joined_by_single_hyphens() {
+        for good in ["database", "http-session", "s3", "a"] {
+            assert!(is_stage_name(good), "{good}");
+        }
+        let long = "a".repeat(STAGE_NAME_MAX + 1);
+        for bad in ["", "Database", "http_session", "-a", "a-", "a--b", "3s", "a b", "é", long.as_str()] {
+            assert!(!is_stage_name(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn two_instances_never_share_an_identity() {
+        assert_ne!(InstanceId::mint(), InstanceId::mint());
+        assert_eq!(InstanceId::mint().short().len(), 8);
+    }
+}

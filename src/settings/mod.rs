@@ -1,0 +1,1 @@
+//! The environment layer. Floor 0.
