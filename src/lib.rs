@@ -13,6 +13,18 @@ mod settings;
 mod stages;
 
 pub use codes::FailureCode;
-pub use contract::guard::{LockLost, WorkerGuard};
+pub use contract::{
+    context::{ServeContext, StageContext, StopContext},
+    event::Event,
+    guard::{LockLost, WorkerGuard},
+    needs::{AnyHandle, Handle, Needs, OptionalHandle},
+    outcome::{
+        FailurePhase, NeverStarted, StageFailure, StartupError, StopHook, StopProblem, StopReport,
+        StopSummary,
+    },
+    stage::Stage,
+    state::{Phase, StageState, StopReason},
+    status::{StageTimes, Status, Timeline},
+};
 pub use error::{BoxError, ErrorKind, Fact, Hint, StageError, StageResult};
 pub use ids::InstanceId;

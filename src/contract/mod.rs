@@ -1,3 +1,12 @@
-//! Floor 2: what a stage is, and what can happen to it. Imports floors 0 and 1.
+//! Floor 2: what a stage is, what it may know, and what can happen to it. Imports floors 0 and 1.
 
+pub(crate) mod board;
+pub(crate) mod context;
+pub(crate) mod event;
 pub(crate) mod guard;
+pub(crate) mod needs;
+pub(crate) mod outcome;
+pub(crate) mod panic;
+pub(crate) mod stage;
+pub(crate) mod state;
+pub(crate) mod status;

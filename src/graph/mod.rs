@@ -1,1 +1,149 @@
-//! The graph of stages, pure: validation, order, critical path. Floor 1.
+//! The graph of stages, pure: what it must look like, in which order it starts, and which path through
+//! it decided how long the start took. Floor 1: no tokio, no I/O.
+
+use std::{borrow::Cow, collections::HashSet};
+
+use petgraph::{
+    Direction,
+    algo::toposort,
+    graph::{DiGraph, NodeIndex},
+};
+
+use crate::ids::{StageId, is_stage_name};
+
+pub(crate) mod critical_path;
+
+/// A stage's name. Names of string literals cost nothing to copy.
+pub(crate) type StageName = Cow<'static, str>;
+
+/// What an edge is there for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Edge {
+    /// The dependant receives the prerequisite's output.
+    Data,
+    /// The dependant only starts later.
+    Order,
+}
+
+/// Stages and what each of them waits for. An edge goes from the prerequisite to its dependant.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Graph {
+    inner: DiGraph<StageName, Edge>,
+}
+
+/// Why a graph cannot be started.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub(crate) enum GraphProblem {
+    #[error(
+        "two stages are named `{0}`; names must differ, because logs and settings are told apart by them"
+    )]
+    DuplicateName(StageName),
+    #[error("`{0}` cannot name a stage; use at most 40 lower-case letters, digits and single hyphens")]
+    InvalidName(String),
+    #[error("stage `{0}` needs a stage of another start-up")]
+    ForeignHandle(StageName),
+    #[error("the stages wait for each other: {}", .0.join(" -> "))]
+    Cycle(Vec<String>),
+}
+
+impl Graph {
+    pub(crate) fn with_capacity(stages: usize) -> Self {
+        Self { inner: DiGraph::with_capacity(stages, stages) }
+    }
+
+    pub(crate) fn add(&mut self, name: StageName) -> StageId {
+        id(self.inner.add_node(name))
+    }
+
+    /// Makes `stage` wait for `prerequisite`. Saying it twice is the same as saying it once; an edge
+    /// that carries data stays one.
+    pub(crate) fn depend(&mut self, stage: StageId, prerequisite: StageId, edge: Edge) {
+        let (from, to) = (node(prerequisite), node(stage));
+        match self.inner.find_edge(from, to) {
+            Some(known) if edge == Edge::Data => self.inner[known] = Edge::Data,
+            Some(_) => {}
+            None => {
+                self.inner.add_edge(from, to, edge);
+            }
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.inner.node_count()
+    }
+
+    pub(crate) fn ids(&self) -> impl Iterator<Item = StageId> + use<> {
+        self.inner.node_indices().map(id)
+    }
+
+    pub(crate) fn name(&self, stage: StageId) -> &StageName {
+        &self.inner[node(stage)]
+    }
+
+    pub(crate) fn prerequisites(&self, stage: StageId) -> impl Iterator<Item = StageId> + '_ {
+        self.inner.neighbors_directed(node(stage), Direction::Incoming).map(id)
+    }
+
+    pub(crate) fn dependants(&self, stage: StageId) -> impl Iterator<Item = StageId> + '_ {
+        self.inner.neighbors_directed(node(stage), Direction::Outgoing).map(id)
+    }
+
+    /// Everything that is wrong with the graph, or an order in which each stage comes after all of its
+    /// prerequisites.
+    pub(crate) fn order(&self) -> Result<Vec<StageId>, Vec<GraphProblem>> {
+        let mut problems = Vec::new();
+        let mut seen = HashSet::with_capacity(self.len());
+        for name in self.inner.node_weights() {
+            if !is_stage_name(name) {
+                problems.push(GraphProblem::InvalidName(name.escape_debug().take(80).collect()));
+            } else if !seen.insert(name.as_ref()) {
+                problems.push(GraphProblem::DuplicateName(name.clone()));
+            }
+        }
+        match toposort(&self.inner, None) {
+            Ok(order) if problems.is_empty() => Ok(order.into_iter().map(id).collect()),
+            Ok(_) => Err(problems),
+            Err(cycle) => {
+                problems.push(GraphProblem::Cycle(self.cycle_through(cycle.node_id())));
+                Err(problems)
+            }
+        }
+    }
+
+    /// The names along a cycle through `start`, which stands first and last.
+    fn cycle_through(&self, start: NodeIndex) -> Vec<String> {
+        let mut came_from = vec![None; self.len()];
+        let mut frontier = vec![start];
+        while let Some(at) = frontier.pop() {
+            for next in self.inner.neighbors(at) {
+                if next == start {
+                    let mut path = vec![start];
+                    let mut back = Some(at);
+                    while let Some(step) = back.filter(|&step| step != start) {
+                        path.push(step);
+                        back = came_from[step.index()];
+                    }
+                    path.push(start);
+                    return path.into_iter().rev().map(|each| self.inner[each].to_string()).collect();
+                }
+                if came_from[next.index()].is_none() {
+                    came_from[next.index()] = Some(at);
+                    frontier.push(next);
+                }
+            }
+        }
+        vec![self.inner[start].to_string()]
+    }
+}
+
+fn id(node: NodeIndex) -> StageId {
+    // petgraph's default index type is u32, so nothing is cut off here.
+    StageId(u32::try_from(node.index()).unwrap_or(u32::MAX))
+}
+
+fn node(stage: StageId) -> NodeIndex {
+    NodeIndex::new(stage.index())
+}
+
+#[cfg(test)]
+mod tests;

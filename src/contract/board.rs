@@ -1,0 +1,244 @@
+//! What everyone may read while the engine works: one cell for each stage.
+//!
+//! The engine's task alone decides states (invariant 12) and writes them here; contexts, health
+//! endpoints and the watchdog thread read. Times are nanoseconds since the beginning of the start, on
+//! tokio's clock, so that paused time in tests holds for them too.
+
+use std::{
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::{
+    event::{Event, EventSink},
+    guard::{GuardKeeper, WorkerGuard},
+    state::{Phase, StageState},
+};
+use crate::{
+    graph::{Graph, critical_path::Span},
+    ids::StageId,
+};
+
+/// A time that was not reached yet.
+const NEVER: u64 = u64::MAX;
+
+/// How many steps of a stage are remembered. A stage that loops over many must not grow without bound;
+/// the last ones are what a report needs.
+const STEPS_KEPT: usize = 16;
+
+pub(crate) struct Board {
+    pub(crate) graph: Graph,
+    /// An order in which each stage stands after its prerequisites.
+    pub(crate) order: Vec<StageId>,
+    pub(crate) began: Instant,
+    cells: Vec<Cell>,
+    phase: AtomicU8,
+    ready_at: AtomicU64,
+    /// Counted up by the watchdog thread; see [`Cell::poll_began`].
+    ticks: AtomicU64,
+    worker: OnceLock<WorkerGuard>,
+    sink: Option<EventSink>,
+}
+
+/// What is known of one stage.
+pub(crate) struct Cell {
+    state: AtomicU8,
+    pub(crate) optional: bool,
+    healthy: AtomicBool,
+    launched_at: AtomicU64,
+    settled_at: AtomicU64,
+    /// The watchdog's tick during which the running poll of this stage's hook began, plus one; zero
+    /// while no poll runs. A tick is stored instead of a time because it costs nothing to read.
+    polling_since: AtomicU64,
+    steps: Mutex<Vec<(Instant, String)>>,
+}
+
+impl Board {
+    pub(crate) fn new(
+        graph: Graph,
+        order: Vec<StageId>,
+        optional: impl Fn(StageId) -> bool,
+        sink: Option<EventSink>,
+    ) -> Arc<Self> {
+        let cells = graph.ids().map(|id| Cell::new(optional(id))).collect();
+        Arc::new(Self {
+            graph,
+            order,
+            began: Instant::now(),
+            cells,
+            phase: AtomicU8::new(Phase::Starting as u8),
+            ready_at: AtomicU64::new(NEVER),
+            ticks: AtomicU64::new(0),
+            worker: OnceLock::new(),
+            sink,
+        })
+    }
+
+    pub(crate) fn cell(&self, id: StageId) -> &Cell {
+        &self.cells[id.index()]
+    }
+
+    pub(crate) fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    fn now_nanos(&self) -> u64 {
+        u64::try_from(self.now().as_nanos()).unwrap_or(NEVER)
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        let stored = self.phase.load(Ordering::Acquire);
+        Phase::ALL.into_iter().find(|phase| *phase as u8 == stored).unwrap_or(Phase::Stopped)
+    }
+
+    pub(crate) fn set_phase(&self, phase: Phase) {
+        if phase == Phase::Ready {
+            self.ready_at.store(self.now_nanos(), Ordering::Release);
+        }
+        self.phase.store(phase as u8, Ordering::Release);
+    }
+
+    /// How long the start took, once it is over.
+    pub(crate) fn ready_after(&self) -> Option<Duration> {
+        reached(&self.ready_at)
+    }
+
+    /// Writes the state that the engine decided, with the time where it is one that reports show.
+    pub(crate) fn set_state(&self, id: StageId, state: StageState) {
+        let cell = self.cell(id);
+        match state {
+            StageState::Starting => cell.launched_at.store(self.now_nanos(), Ordering::Release),
+            StageState::Up | StageState::Failed | StageState::Cancelled => {
+                cell.settled_at.store(self.now_nanos(), Ordering::Release);
+            }
+            StageState::Pending
+            | StageState::Interrupting
+            | StageState::Stopping
+            | StageState::Stopped
+            | StageState::StopFailed
+            | StageState::Stuck
+            | StageState::Skipped => {}
+        }
+        cell.state.store(state as u8, Ordering::Release);
+    }
+
+    /// When each stage began and ended its start. A stage that has not ended counts until now.
+    pub(crate) fn spans(&self) -> Vec<Option<Span>> {
+        let now = self.now();
+        self.cells
+            .iter()
+            .map(|cell| {
+                let began = reached(&cell.launched_at)?;
+                Some(Span { began, ended: reached(&cell.settled_at).unwrap_or(now) })
+            })
+            .collect()
+    }
+
+    pub(crate) fn publish_worker(&self, guard: WorkerGuard) {
+        // Only the worker-mode stage publishes, and it starts once; a retry would bring the same right.
+        let _already_known = self.worker.set(guard);
+    }
+
+    /// The guard, or one that is lost where worker-mode is not up: doubt means "not held" (invariant 7).
+    pub(crate) fn worker(&self) -> WorkerGuard {
+        self.worker.get().cloned().unwrap_or_else(|| {
+            let keeper = GuardKeeper::exclusive();
+            keeper.lose("worker-mode is not up");
+            keeper.guard()
+        })
+    }
+
+    pub(crate) fn emit(&self, event: &Event) {
+        event.trace();
+        if let Some(sink) = &self.sink {
+            sink(event);
+        }
+    }
+
+    /// One beat of the watchdog thread.
+    pub(crate) fn tick(&self) -> u64 {
+        self.ticks.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// The stages whose running poll began at least `ticks` beats ago.
+    pub(crate) fn blocking_for(&self, ticks: u64) -> impl Iterator<Item = StageId> + '_ {
+        let now = self.ticks.load(Ordering::Relaxed) + 1;
+        self.graph.ids().filter(move |&id| {
+            let since = self.cell(id).polling_since.load(Ordering::Relaxed);
+            since != 0 && since + ticks <= now
+        })
+    }
+}
+
+impl std::fmt::Debug for Board {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Board").field("stages", &self.cells.len()).field("phase", &self.phase()).finish()
+    }
+}
+
+impl Cell {
+    fn new(optional: bool) -> Self {
+        Self {
+            state: AtomicU8::new(StageState::Pending as u8),
+            optional,
+            healthy: AtomicBool::new(true),
+            launched_at: AtomicU64::new(NEVER),
+            settled_at: AtomicU64::new(NEVER),
+            polling_since: AtomicU64::new(0),
+            steps: Mutex::new(Vec::new()),
+        }
+    }
+
+    pub(crate) fn state(&self) -> StageState {
+        let stored = self.state.load(Ordering::Acquire);
+        StageState::ALL.into_iter().find(|state| *state as u8 == stored).unwrap_or(StageState::Stuck)
+    }
+
+    pub(crate) fn is_healthy(&self) -> bool {
+        self.healthy.load(Ordering::Acquire)
+    }
+
+    /// Stores what the health hook found; returns whether that is a change.
+    pub(crate) fn set_healthy(&self, healthy: bool) -> bool {
+        self.healthy.swap(healthy, Ordering::AcqRel) != healthy
+    }
+
+    pub(crate) fn set_step(&self, step: String) {
+        let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
+        if steps.len() == STEPS_KEPT {
+            steps.remove(0);
+        }
+        steps.push((Instant::now(), step));
+    }
+
+    pub(crate) fn current_step(&self) -> Option<String> {
+        self.steps.lock().unwrap_or_else(PoisonError::into_inner).last().map(|(_, step)| step.clone())
+    }
+
+    /// The last steps with how long each took, the running one until now.
+    pub(crate) fn step_times(&self) -> Vec<(String, Duration)> {
+        let steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
+        let ends = steps.iter().skip(1).map(|(at, _)| *at).chain([Instant::now()]);
+        steps.iter().zip(ends).map(|((at, step), end)| (step.clone(), end.duration_since(*at))).collect()
+    }
+
+    pub(crate) fn poll_began(&self, board: &Board) {
+        self.polling_since.store(board.ticks.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn poll_ended(&self) {
+        self.polling_since.store(0, Ordering::Relaxed);
+    }
+}
+
+fn reached(at: &AtomicU64) -> Option<Duration> {
+    match at.load(Ordering::Acquire) {
+        NEVER => None,
+        nanos => Some(Duration::from_nanos(nanos)),
+    }
+}

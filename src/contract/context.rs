@@ -1,0 +1,239 @@
+//! What a hook may ask of the engine while it runs.
+
+use std::{
+    fmt,
+    future::Future,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use futures_util::future::BoxFuture;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    board::Board,
+    guard::{GuardKeeper, WorkerGuard},
+    state::StopReason,
+    status::Status,
+};
+use crate::{error::StageResult, ids::StageId};
+
+/// One undo, and the step during which it was registered.
+pub(crate) struct Undo {
+    pub(crate) step: Option<String>,
+    pub(crate) run: Box<dyn FnOnce() -> BoxFuture<'static, StageResult<()>> + Send>,
+}
+
+/// What a start hook may ask and tell. Clones share one state.
+#[derive(Clone)]
+pub struct StageContext(Arc<Inner>);
+
+struct Inner {
+    board: Arc<Board>,
+    id: StageId,
+    cancel: CancellationToken,
+    deadline: Instant,
+    attempt: AtomicU32,
+    /// Kept outside the hook's future, so that it survives its error, time-out, abort and panic.
+    undo: Mutex<Vec<Undo>>,
+}
+
+impl StageContext {
+    pub(crate) fn new(board: Arc<Board>, id: StageId, cancel: CancellationToken, deadline: Instant) -> Self {
+        Self(Arc::new(Inner {
+            board,
+            id,
+            cancel,
+            deadline,
+            attempt: AtomicU32::new(1),
+            undo: Mutex::new(Vec::new()),
+        }))
+    }
+
+    /// The stage's own name.
+    #[must_use]
+    pub fn stage(&self) -> &str {
+        self.0.board.graph.name(self.0.id)
+    }
+
+    /// Says what the stage is doing, for progress lines and time-out reports: `migration 8/12`.
+    pub fn step(&self, step: impl Into<String>) {
+        self.0.board.cell(self.0.id).set_step(step.into());
+    }
+
+    /// Registers the undo of something that was just acquired, in case this start does not succeed.
+    ///
+    /// Undos run last in, first out, when the hook has failed, panicked, run out of time or was
+    /// cancelled, and before another attempt. A start that succeeds discards them: from then on the
+    /// stop hook is responsible.
+    ///
+    /// ```
+    /// # use solostart::{StageContext, StageResult};
+    /// # struct Pool;
+    /// # impl Pool { async fn close(&self) -> StageResult<()> { Ok(()) } async fn migrate(&self) -> StageResult<()> { Ok(()) } }
+    /// # async fn connect() -> StageResult<std::sync::Arc<Pool>> { Ok(std::sync::Arc::new(Pool)) }
+    /// async fn start(cx: StageContext, (): ()) -> StageResult<std::sync::Arc<Pool>> {
+    ///     let pool = connect().await?;
+    ///     let half_done = pool.clone();
+    ///     cx.on_rollback(async move || half_done.close().await);
+    ///     pool.migrate().await?;
+    ///     Ok(pool)
+    /// }
+    /// ```
+    pub fn on_rollback<F, Fut>(&self, undo: F)
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = StageResult<()>> + Send + 'static,
+    {
+        let step = self.0.board.cell(self.0.id).current_step();
+        let undo = Undo { step, run: Box::new(move || Box::pin(async move { undo().await })) };
+        self.0.undo.lock().unwrap_or_else(PoisonError::into_inner).push(undo);
+    }
+
+    /// Resolves when this start should end early: another stage failed, a signal came, the time is up.
+    /// The hook then has a grace of two seconds before its future is dropped.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn cancelled(&self) {
+        self.0.cancel.cancelled().await;
+    }
+
+    /// Whether [`cancelled`](Self::cancelled) has resolved; for loops on a blocking thread.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.0.cancel.is_cancelled()
+    }
+
+    /// When the stage's time is up, over all its attempts.
+    #[must_use]
+    pub fn deadline(&self) -> Instant {
+        self.0.deadline
+    }
+
+    /// Which attempt this is, from 1.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.0.attempt.load(Ordering::Relaxed)
+    }
+
+    /// The proof that this process is the only worker. Every stage can ask, because every stage starts
+    /// after `worker-mode`.
+    #[must_use]
+    pub fn worker(&self) -> WorkerGuard {
+        self.0.board.worker()
+    }
+
+    /// A view of the whole start-up: phase, stages and their times.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        Status(self.0.board.clone())
+    }
+
+    /// Hands the worker-mode stage's guard to all later stages.
+    pub(crate) fn publish_worker(&self, keeper: &GuardKeeper) {
+        self.0.board.publish_worker(keeper.guard());
+    }
+
+    pub(crate) fn next_attempt(&self) -> u32 {
+        self.0.attempt.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    pub(crate) fn cancel_token(&self) -> &CancellationToken {
+        &self.0.cancel
+    }
+
+    pub(crate) fn board(&self) -> &Arc<Board> {
+        &self.0.board
+    }
+
+    pub(crate) fn id(&self) -> StageId {
+        self.0.id
+    }
+
+    /// Takes the undo that was registered last.
+    pub(crate) fn pop_undo(&self) -> Option<Undo> {
+        self.0.undo.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+
+    /// How many undos are waiting.
+    pub(crate) fn undo_count(&self) -> usize {
+        self.0.undo.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Forgets the undos: the start succeeded. They are dropped outside the lock, because dropping what
+    /// they hold may run any code.
+    pub(crate) fn discard_undos(&self) {
+        let discarded = std::mem::take(&mut *self.0.undo.lock().unwrap_or_else(PoisonError::into_inner));
+        drop(discarded);
+    }
+}
+
+impl fmt::Debug for StageContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StageContext")
+            .field("stage", &self.stage())
+            .field("attempt", &self.attempt())
+            .field("cancelled", &self.is_cancelled())
+            .finish()
+    }
+}
+
+/// What a stop hook may ask.
+#[derive(Clone, Debug)]
+pub struct StopContext {
+    pub(crate) reason: StopReason,
+    pub(crate) deadline: Instant,
+}
+
+impl StopContext {
+    /// Why the stage is stopped. The same hook serves rollback and shutdown.
+    #[must_use]
+    pub fn reason(&self) -> &StopReason {
+        &self.reason
+    }
+
+    /// When this hook's slice of the budget ends. Its future is then dropped and the stage is reported.
+    #[must_use]
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+}
+
+/// What the `serve` hook may ask.
+#[derive(Clone, Debug)]
+pub struct ServeContext {
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) status: Status,
+}
+
+impl ServeContext {
+    /// Resolves when the service should finish what it has in hand and return. In the time before, while
+    /// it drains, [`Status::is_ready`] already is `false`.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn shutdown_requested(&self) {
+        self.shutdown.cancelled().await;
+    }
+
+    /// The same as a future that borrows nothing, as `axum::serve(..).with_graceful_shutdown` wants it.
+    pub fn on_shutdown(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.shutdown.clone().cancelled_owned()
+    }
+
+    /// Phase, stages and their times, for health endpoints.
+    #[must_use]
+    pub fn status(&self) -> &Status {
+        &self.status
+    }
+
+    /// The proof that this process is the only worker.
+    #[must_use]
+    pub fn worker(&self) -> WorkerGuard {
+        self.status.0.worker()
+    }
+}

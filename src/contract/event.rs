@@ -1,0 +1,87 @@
+//! What happens to stages, as a closed set of events, in the order in which it happens.
+
+use std::{sync::Arc, time::Duration};
+
+use super::state::{StopReason, format_elapsed};
+use crate::{codes::FailureCode, graph::StageName};
+
+/// Who is told of every event. It is called by the engine between two steps, so it must return quickly.
+pub(crate) type EventSink = Arc<dyn Fn(&Event) + Send + Sync>;
+
+/// Something that happened. Each also goes to `tracing`, under the target `solostart`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the fields are named for what they hold")]
+pub enum Event {
+    /// A stage's prerequisites are up and its start hook runs.
+    StageStarting { stage: StageName },
+    /// An attempt failed and another will follow.
+    StageRetrying { stage: StageName, attempt: u32, delay: Duration, error: String },
+    /// A stage is up.
+    StageUp { stage: StageName, took: Duration },
+    /// A stage could not start.
+    StageFailed { stage: StageName, code: FailureCode, error: String, optional: bool },
+    /// A stage that was starting has ended because something else ended the start.
+    StageCancelled { stage: StageName },
+    /// A stage's hook keeps its thread from doing anything else.
+    StageBlocking { stage: StageName, step: Option<String> },
+    /// A health check's answer has changed.
+    HealthChanged { stage: StageName, healthy: bool, error: Option<String> },
+    /// Every required stage is up and healthy.
+    Ready { took: Duration },
+    /// The start failed, and what is up is stopped.
+    RollingBack { error: String },
+    /// The service does not take new work any more.
+    Draining { reason: StopReason },
+    /// A stage's stop hook runs.
+    StageStopping { stage: StageName },
+    /// A stage is stopped.
+    StageStopped { stage: StageName, took: Duration },
+    /// A stop or undo hook failed, panicked or took too long.
+    StopFailed { stage: StageName, error: String },
+    /// A stage is stopped, but somebody still holds its resource.
+    Leaked { stage: StageName, clones: usize },
+    /// Everything that could be stopped is stopped.
+    Stopped { took: Duration },
+}
+
+impl Event {
+    /// Tells `tracing`.
+    pub(crate) fn trace(&self) {
+        use tracing::{debug, error, info, warn};
+        match self {
+            Self::StageStarting { stage } => debug!(target: "solostart", %stage, "stage starting"),
+            Self::StageRetrying { stage, attempt, delay, error } => {
+                warn!(target: "solostart", %stage, attempt, delay = format_elapsed(*delay), error, "stage retries");
+            }
+            Self::StageUp { stage, took } => {
+                info!(target: "solostart", %stage, took = format_elapsed(*took), "stage up");
+            }
+            Self::StageFailed { stage, code, error, optional } => {
+                error!(target: "solostart", %stage, code = code.name, optional, error, "stage failed");
+            }
+            Self::StageCancelled { stage } => info!(target: "solostart", %stage, "stage cancelled"),
+            Self::StageBlocking { stage, step } => {
+                warn!(target: "solostart", %stage, step, "stage blocks the executor");
+            }
+            Self::HealthChanged { stage, healthy: true, .. } => {
+                info!(target: "solostart", %stage, "stage healthy again");
+            }
+            Self::HealthChanged { stage, error, .. } => {
+                warn!(target: "solostart", %stage, error, "stage unhealthy");
+            }
+            Self::Ready { took } => info!(target: "solostart", took = format_elapsed(*took), "ready"),
+            Self::RollingBack { error } => error!(target: "solostart", error, "rolling back"),
+            Self::Draining { reason } => info!(target: "solostart", %reason, "draining"),
+            Self::StageStopping { stage } => debug!(target: "solostart", %stage, "stage stopping"),
+            Self::StageStopped { stage, took } => {
+                info!(target: "solostart", %stage, took = format_elapsed(*took), "stage stopped");
+            }
+            Self::StopFailed { stage, error } => error!(target: "solostart", %stage, error, "stop failed"),
+            Self::Leaked { stage, clones } => {
+                warn!(target: "solostart", %stage, clones, "still referenced after its stop");
+            }
+            Self::Stopped { took } => info!(target: "solostart", took = format_elapsed(*took), "stopped"),
+        }
+    }
+}

@@ -1,0 +1,105 @@
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::{
+    Edge, Graph, GraphProblem,
+    critical_path::{CriticalPath, Span, critical_path},
+};
+use crate::ids::StageId;
+
+fn graph(stages: &[(&'static str, &[u32])]) -> Graph {
+    let mut graph = Graph::default();
+    for (name, _) in stages {
+        graph.add((*name).into());
+    }
+    for (index, (_, needs)) in stages.iter().enumerate() {
+        for &need in *needs {
+            graph.depend(StageId(u32::try_from(index).unwrap()), StageId(need), Edge::Data);
+        }
+    }
+    graph
+}
+
+#[test]
+fn every_problem_of_a_graph_is_listed_at_once() {
+    let problems = graph(&[("a", &[]), ("a", &[]), ("B", &[])]).order().unwrap_err();
+    assert_eq!(
+        problems,
+        [GraphProblem::DuplicateName("a".into()), GraphProblem::InvalidName("B".to_owned())]
+    );
+}
+
+#[test]
+fn a_cycle_is_told_with_its_whole_path() {
+    let problems = graph(&[("root", &[]), ("a", &[0, 3]), ("b", &[1]), ("c", &[2])]).order().unwrap_err();
+    let [GraphProblem::Cycle(path)] = problems.as_slice() else { panic!("{problems:?}") };
+    assert_eq!(path.first(), path.last());
+    let mut members = path[1..].to_vec();
+    members.sort();
+    assert_eq!(members, ["a", "b", "c"]);
+}
+
+#[test]
+fn an_edge_said_twice_counts_once() {
+    let twice = graph(&[("a", &[]), ("b", &[0, 0])]);
+    assert_eq!(twice.prerequisites(StageId(1)).count(), 1);
+    assert_eq!(twice.dependants(StageId(0)).count(), 1);
+}
+
+fn ms(began: u64, ended: u64) -> Option<Span> {
+    Some(Span { began: Duration::from_millis(began), ended: Duration::from_millis(ended) })
+}
+
+#[test]
+fn the_critical_path_follows_what_was_really_waited_for() {
+    // database and http both need worker-mode; scheduler waits for both, and database is the slow one.
+    let graph = graph(&[("worker-mode", &[]), ("database", &[0]), ("http", &[0]), ("scheduler", &[1, 2])]);
+    let order = graph.order().unwrap();
+    let found = critical_path(&graph, &order, &[ms(0, 2), ms(2, 600), ms(2, 50), ms(600, 610)]);
+    assert_eq!(found.stages, [StageId(0), StageId(1), StageId(3)]);
+    assert_eq!(found.slack, [0, 0, 550, 0].map(Duration::from_millis));
+}
+
+#[test]
+fn a_start_in_which_nothing_ran_has_no_critical_path() {
+    let graph = graph(&[("a", &[])]);
+    let order = graph.order().unwrap();
+    let empty = CriticalPath { stages: vec![], slack: vec![Duration::ZERO] };
+    assert_eq!(critical_path(&graph, &order, &[None]), empty);
+}
+
+prop_compose! {
+    /// Edges go from a lower to a higher index, so the graph has no cycle.
+    fn acyclic()(size in 1usize..40)(
+        size in Just(size),
+        pairs in prop::collection::vec((0..size, 0..size), 0..size * 3),
+    ) -> Graph {
+        let mut graph = Graph::default();
+        for index in 0..size {
+            graph.add(format!("s{index}").into());
+        }
+        for (one, other) in pairs.into_iter().filter(|(one, other)| one != other) {
+            let (low, high) = (one.min(other), one.max(other));
+            let id = |index: usize| StageId(u32::try_from(index).unwrap());
+            graph.depend(id(high), id(low), Edge::Order);
+        }
+        graph
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_order_names_every_stage_once_and_after_its_prerequisites(graph in acyclic()) {
+        let order = graph.order().unwrap();
+        let mut place = vec![None; graph.len()];
+        for (at, stage) in order.iter().enumerate() {
+            prop_assert!(place[stage.index()].replace(at).is_none());
+        }
+        for stage in graph.ids() {
+            for prerequisite in graph.prerequisites(stage) {
+                prop_assert!(place[prerequisite.index()] < place[stage.index()]);
+            }
+        }
+    }
+}
