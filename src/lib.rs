@@ -16,3 +16,6 @@ pub use codes::FailureCode;
 pub use contract::guard::{LockLost, WorkerGuard};
 pub use error::{BoxError, ErrorKind, Fact, Hint, StageError, StageResult};
 pub use ids::InstanceId;
+pub use settings::{
+    Env, EnvProblem, EnvProblems, EnvWarning, HttpUrl, InvalidUrl, Secret, TypedVar, Var, VariableInfo,
+};
