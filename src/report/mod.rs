@@ -11,6 +11,37 @@
 //!   not fit is counted and, where names help, named.
 //! - Facts, then actions. Nothing is said that the process does not know.
 
+use crate::ids::InstanceId;
+
+mod advice;
 mod clean;
+mod emergency;
+mod failure;
 mod layout;
+mod lines;
+mod state;
 mod words;
+
+pub(crate) use emergency::{Stalled, StalledStage, emergency};
+pub(crate) use failure::{startup_failure, stop_failure};
+pub(crate) use lines::{interrupted, ready, stopped, warnings};
+
+/// Who reports: the last line of every block.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity {
+    /// The application's name.
+    pub(crate) service: String,
+    /// Its version, where it said one.
+    pub(crate) version: Option<String>,
+    /// What its variables begin with, without the underscore, for advice that names one.
+    pub(crate) prefix: String,
+    /// This start of the process.
+    pub(crate) instance: InstanceId,
+    /// The name of the machine or container.
+    pub(crate) host: String,
+    /// When the report is made.
+    pub(crate) at: jiff::Timestamp,
+}
+
+#[cfg(test)]
+mod tests;
