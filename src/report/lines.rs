@@ -22,7 +22,12 @@ const TIMES_SHOWN: usize = 12;
 /// what else the operator should see on every start.
 pub(crate) fn ready(timeline: &Timeline, degraded: &[StageName], notes: &[String]) -> String {
     let mut line = format!("READY in {}", span(timeline.total));
-    let up: Vec<&StageTimes> = timeline.stages.iter().filter(|stage| stage.state == StageState::Up).collect();
+    // A service that finishes at once may be stopping by the time that this is printed.
+    let was_up = |stage: &&StageTimes| {
+        use StageState as S;
+        matches!(stage.state, S::Up | S::Stopping | S::Stopped | S::StopFailed | S::Stuck)
+    };
+    let up: Vec<&StageTimes> = timeline.stages.iter().filter(was_up).collect();
     if !up.is_empty() {
         line = format!("{line}: {}", times(&up));
     }
