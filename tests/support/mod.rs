@@ -15,7 +15,7 @@ use rustix::process::{Pid, Signal, kill_process};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A built example of this package.
-pub fn example(name: &str) -> PathBuf {
+pub(crate) fn example(name: &str) -> PathBuf {
     let own = std::env::current_exe().unwrap();
     let path = own.parent().unwrap().parent().unwrap().join("examples").join(name);
     assert!(path.exists(), "{} is not built: cargo build --examples", path.display());
@@ -23,20 +23,20 @@ pub fn example(name: &str) -> PathBuf {
 }
 
 /// A process whose stderr is read line by line.
-pub struct App {
+pub(crate) struct App {
     child: Child,
     lines: Receiver<String>,
     seen: String,
 }
 
 /// How a process ended.
-pub struct Ended {
-    pub code: i32,
-    pub stderr: String,
+pub(crate) struct Ended {
+    pub(crate) code: i32,
+    pub(crate) stderr: String,
 }
 
 impl App {
-    pub fn start(name: &str, data_dir: &Path, vars: &[(&str, &str)]) -> Self {
+    pub(crate) fn start(name: &str, data_dir: &Path, vars: &[(&str, &str)]) -> Self {
         let mut command = Command::new(example(name));
         let prefix = name.replace("test-app", "testapp").to_uppercase();
         command.env_clear().env(format!("{prefix}_DATA_DIR"), data_dir).envs(vars.iter().copied());
@@ -58,7 +58,7 @@ impl App {
     }
 
     /// Waits until a line with `text` was printed.
-    pub fn wait_for(&mut self, text: &str) -> &mut Self {
+    pub(crate) fn wait_for(&mut self, text: &str) -> &mut Self {
         let deadline = Instant::now() + PATIENCE;
         while !self.seen.contains(text) {
             match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
@@ -70,16 +70,16 @@ impl App {
         self
     }
 
-    pub fn signal(&mut self, signal: Signal) -> &mut Self {
+    pub(crate) fn signal(&mut self, signal: Signal) -> &mut Self {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
         self
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    pub fn wait(mut self) -> Ended {
+    pub(crate) fn wait(mut self) -> Ended {
         let deadline = Instant::now() + PATIENCE;
         loop {
             match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
@@ -107,14 +107,14 @@ impl Drop for App {
 
 impl Ended {
     /// The code and the report agree, and the report has the failure code.
-    pub fn assert_failed(&self, exit: i32, code: &str) -> &Self {
+    pub(crate) fn assert_failed(&self, exit: i32, code: &str) -> &Self {
         assert_eq!(self.code, exit, "{}", self.stderr);
         assert!(self.stderr.contains(&format!("[{code}]")), "no [{code}]:\n{}", self.stderr);
         assert!(self.stderr.contains(&format!("exit {exit} ")), "no exit {exit}:\n{}", self.stderr);
         self
     }
 
-    pub fn assert_says(&self, text: &str) -> &Self {
+    pub(crate) fn assert_says(&self, text: &str) -> &Self {
         assert!(self.stderr.contains(text), "no `{text}`:\n{}", self.stderr);
         self
     }
