@@ -1,0 +1,6 @@
+//! A fail2ban ban board.
+
+mod follow;
+mod log;
+
+fn main() {}
