@@ -22,7 +22,7 @@ pub fn is_stage_name(name: &str) -> bool {
 
 /// Which stage of one start-up: its place in the order in which the stages were added.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub(crate) struct StageId(pub(crate) u32);
+pub struct StageId(pub u32);
 
 impl StageId {
     pub(crate) fn index(self) -> usize {

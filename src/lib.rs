@@ -28,3 +28,6 @@ pub use contract::{
 };
 pub use error::{BoxError, ErrorKind, Fact, Hint, StageError, StageResult};
 pub use ids::InstanceId;
+pub use settings::{
+    Env, EnvProblem, EnvProblems, EnvWarning, HttpUrl, InvalidUrl, Secret, TypedVar, Var, VariableInfo,
+};

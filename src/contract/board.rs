@@ -39,6 +39,8 @@ pub(crate) struct Board {
     cells: Vec<Cell>,
     phase: AtomicU8,
     ready_at: AtomicU64,
+    /// When everything must have stopped; known once stopping has begun.
+    stop_deadline: OnceLock<Instant>,
     /// Counted up by the watchdog thread; see [`Cell::poll_began`].
     ticks: AtomicU64,
     worker: OnceLock<WorkerGuard>,
@@ -50,6 +52,11 @@ pub(crate) struct Cell {
     state: AtomicU8,
     pub(crate) optional: bool,
     healthy: AtomicBool,
+    /// Whether its failure was told: what it acquires after that is released again.
+    given_up: AtomicBool,
+    /// Whether it came up, whatever became of it later.
+    was_up: AtomicBool,
+    told_blocking: AtomicBool,
     launched_at: AtomicU64,
     settled_at: AtomicU64,
     /// The watchdog's tick during which the running poll of this stage's hook began, plus one; zero
@@ -73,6 +80,7 @@ impl Board {
             cells,
             phase: AtomicU8::new(Phase::Starting as u8),
             ready_at: AtomicU64::new(NEVER),
+            stop_deadline: OnceLock::new(),
             ticks: AtomicU64::new(0),
             worker: OnceLock::new(),
             sink,
@@ -93,7 +101,7 @@ impl Board {
 
     pub(crate) fn phase(&self) -> Phase {
         let stored = self.phase.load(Ordering::Acquire);
-        Phase::ALL.into_iter().find(|phase| *phase as u8 == stored).unwrap_or(Phase::Stopped)
+        Phase::ALL.get(usize::from(stored)).copied().unwrap_or(Phase::Stopped)
     }
 
     pub(crate) fn set_phase(&self, phase: Phase) {
@@ -106,6 +114,15 @@ impl Board {
     /// How long the start took, once it is over.
     pub(crate) fn ready_after(&self) -> Option<Duration> {
         reached(&self.ready_at)
+    }
+
+    pub(crate) fn set_stop_deadline(&self, deadline: Instant) {
+        // Stopping begins once; a second call could only be later and must not extend the budget.
+        let _already_stopping = self.stop_deadline.set(deadline);
+    }
+
+    pub(crate) fn stop_deadline(&self) -> Option<Instant> {
+        self.stop_deadline.get().copied()
     }
 
     /// Writes the state that the engine decided, with the time where it is one that reports show.
@@ -123,6 +140,9 @@ impl Board {
             | StageState::StopFailed
             | StageState::Stuck
             | StageState::Skipped => {}
+        }
+        if state == StageState::Up {
+            cell.was_up.store(true, Ordering::Release);
         }
         cell.state.store(state as u8, Ordering::Release);
     }
@@ -142,6 +162,11 @@ impl Board {
     pub(crate) fn publish_worker(&self, guard: WorkerGuard) {
         // Only the worker-mode stage publishes, and it starts once; a retry would bring the same right.
         let _already_known = self.worker.set(guard);
+    }
+
+    /// The guard, once worker-mode is up.
+    pub(crate) fn published_worker(&self) -> Option<WorkerGuard> {
+        self.worker.get().cloned()
     }
 
     /// The guard, or one that is lost where worker-mode is not up: doubt means "not held" (invariant 7).
@@ -187,6 +212,9 @@ impl Cell {
             state: AtomicU8::new(StageState::Pending as u8),
             optional,
             healthy: AtomicBool::new(true),
+            given_up: AtomicBool::new(false),
+            was_up: AtomicBool::new(false),
+            told_blocking: AtomicBool::new(false),
             launched_at: AtomicU64::new(NEVER),
             settled_at: AtomicU64::new(NEVER),
             polling_since: AtomicU64::new(0),
@@ -196,7 +224,7 @@ impl Cell {
 
     pub(crate) fn state(&self) -> StageState {
         let stored = self.state.load(Ordering::Acquire);
-        StageState::ALL.into_iter().find(|state| *state as u8 == stored).unwrap_or(StageState::Stuck)
+        StageState::ALL.get(usize::from(stored)).copied().unwrap_or(StageState::Stuck)
     }
 
     pub(crate) fn is_healthy(&self) -> bool {
@@ -206,6 +234,23 @@ impl Cell {
     /// Stores what the health hook found; returns whether that is a change.
     pub(crate) fn set_healthy(&self, healthy: bool) -> bool {
         self.healthy.swap(healthy, Ordering::AcqRel) != healthy
+    }
+
+    pub(crate) fn give_up(&self) {
+        self.given_up.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.given_up.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn was_up(&self) -> bool {
+        self.was_up.load(Ordering::Acquire)
+    }
+
+    /// Whether this is the first time that the stage is said to block.
+    pub(crate) fn tell_blocking(&self) -> bool {
+        !self.told_blocking.swap(true, Ordering::AcqRel)
     }
 
     pub(crate) fn set_step(&self, step: String) {
@@ -227,12 +272,28 @@ impl Cell {
         steps.iter().zip(ends).map(|((at, step), end)| (step.clone(), end.duration_since(*at))).collect()
     }
 
-    pub(crate) fn poll_began(&self, board: &Board) {
-        self.polling_since.store(board.ticks.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    /// When the stage's start began, counted from the beginning of the whole.
+    pub(crate) fn launched_after(&self) -> Option<Duration> {
+        reached(&self.launched_at)
     }
 
-    pub(crate) fn poll_ended(&self) {
+    /// How long the stage's start took, once it has settled.
+    pub(crate) fn took(&self) -> Duration {
+        let began = reached(&self.launched_at).unwrap_or_default();
+        reached(&self.settled_at).map_or(Duration::ZERO, |ended| ended.saturating_sub(began))
+    }
+
+    /// Notes that a poll of the stage's hook begins, and returns the watchdog's beat.
+    pub(crate) fn poll_began(&self, board: &Board) -> u64 {
+        let tick = board.ticks.load(Ordering::Relaxed) + 1;
+        self.polling_since.store(tick, Ordering::Relaxed);
+        tick
+    }
+
+    /// Notes that the poll has ended, and returns the watchdog's beat.
+    pub(crate) fn poll_ended(&self, board: &Board) -> u64 {
         self.polling_since.store(0, Ordering::Relaxed);
+        board.ticks.load(Ordering::Relaxed) + 1
     }
 }
 

@@ -9,10 +9,10 @@ pub(crate) type Output = Arc<dyn Any + Send + Sync>;
 
 /// Which stage of which start-up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct StageKey {
+pub struct StageKey {
     /// Which start-up: handles of another one are refused, because they would name the wrong stage.
-    pub(crate) startup: u32,
-    pub(crate) id: StageId,
+    pub startup: u32,
+    pub id: StageId,
 }
 
 /// A required stage that was added: what later stages name as their prerequisite.
@@ -58,7 +58,7 @@ handle!(Handle);
 handle!(OptionalHandle);
 
 /// Where a stage's position in the graph can be read from: both kinds of handle.
-pub trait AnyHandle: sealed::Sealed + Copy {}
+pub trait AnyHandle: Sealed + Copy {}
 
 impl<T> AnyHandle for Handle<T> {}
 impl<T> AnyHandle for OptionalHandle<T> {}
@@ -87,7 +87,7 @@ impl Outputs<'_> {
     label = "expected `()`, a handle, or a tuple of up to eight handles",
     note = "`Startup::add` and `StageBuilder::required` return a `Handle`, `StageBuilder::optional` an `OptionalHandle`"
 )]
-pub trait Needs: sealed::Sealed + Copy + Send + 'static {
+pub trait Needs: Sealed + Copy + Send + 'static {
     /// What the start hook receives.
     type Values: Clone + Send + 'static;
 }

@@ -1,1 +1,209 @@
-//! The environment layer. Floor 0.
+//! The environment layer: typed reading of environment variables, with every problem in one report. Floor 0.
+//!
+//! By hand, because no configuration crate lists all problems at once, with full variable names and without
+//! echoing values that may be secret.
+
+mod file;
+mod forms;
+mod problems;
+mod secret;
+mod unknown;
+mod var;
+
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+    ffi::{OsStr, OsString},
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+pub use forms::{HttpUrl, InvalidUrl};
+pub use problems::{EnvProblem, EnvProblems, EnvWarning};
+pub use secret::Secret;
+pub use var::{TypedVar, Var, VariableInfo};
+
+/// The environment of one application, read once when it is made. A clone is the same environment.
+///
+/// Reading never fails at the call: a problem is recorded and a stand-in returned, so that [`Env::check`] can
+/// list every problem of every variable at once, before anything is started.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use solostart::Env;
+///
+/// let env = Env::from_vars("BANBOARD", [("BANBOARD_HTTP_TIMEOUT", "30"), ("BANBOARD_LOCK_WIAT", "15s")]);
+/// let timeout = env
+///     .var("HTTP_TIMEOUT")
+///     .describe("How long one request may take.")
+///     .duration()
+///     .within(Duration::from_millis(100)..=Duration::from_mins(5))
+///     .default(Duration::from_secs(5));
+/// let wait = env.var("LOCK_WAIT").describe("How long to wait for the lock.").duration().optional();
+///
+/// assert_eq!((timeout, wait), (Duration::from_secs(5), None));
+/// assert_eq!(
+///     env.check().unwrap_err().to_string(),
+///     "1 problem in the environment:\
+///     \n  BANBOARD_HTTP_TIMEOUT: \"30\" has no unit; write 30s (or 500ms, 2m)\
+///     \n  BANBOARD_LOCK_WIAT: unknown; did you mean BANBOARD_LOCK_WAIT? (warning)",
+/// );
+/// ```
+#[derive(Clone)]
+pub struct Env(Arc<Shared>);
+
+struct Shared {
+    prefix: String,
+    vars: BTreeMap<OsString, OsString>,
+    ledger: Mutex<Ledger>,
+}
+
+/// What was learnt while variables were read. Sets, because two stages may read the same variable.
+#[derive(Default)]
+struct Ledger {
+    catalogue: BTreeMap<String, VariableInfo>,
+    problems: BTreeSet<EnvProblem>,
+    warnings: BTreeSet<EnvWarning>,
+}
+
+impl Env {
+    /// The environment of this process, for an application whose variables start with `prefix` and `_`.
+    /// [`Env::prefix_of`] makes the prefix.
+    #[must_use]
+    pub fn from_process(prefix: &str) -> Self {
+        Self::from_vars(prefix, std::env::vars_os())
+    }
+
+    /// An environment of the given variables, for tests and for embedding. Where a name comes twice, the last
+    /// one counts.
+    #[must_use]
+    pub fn from_vars(
+        prefix: &str,
+        vars: impl IntoIterator<Item = (impl Into<OsString>, impl Into<OsString>)>,
+    ) -> Self {
+        let vars = vars.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        Self(Arc::new(Shared { prefix: prefix.to_owned(), vars, ledger: Mutex::default() }))
+    }
+
+    /// The prefix of an application's variables: its name in capitals, every other character an underscore.
+    ///
+    /// ```
+    /// assert_eq!(solostart::Env::prefix_of("ban-board"), "BAN_BOARD");
+    /// ```
+    #[must_use]
+    pub fn prefix_of(name: &str) -> String {
+        name.chars()
+            .map(|each| if each.is_ascii_alphanumeric() { each.to_ascii_uppercase() } else { '_' })
+            .collect()
+    }
+
+    /// The prefix, without the underscore that follows it.
+    #[must_use]
+    pub fn prefix(&self) -> &str {
+        &self.0.prefix
+    }
+
+    /// The full name of one of the application's variables: `BANBOARD_LISTEN` for `LISTEN`.
+    #[must_use]
+    pub fn full_name(&self, name: &str) -> String {
+        format!("{}_{name}", self.0.prefix)
+    }
+
+    /// One of the application's own variables, named without the prefix: `LISTEN` reads `BANBOARD_LISTEN`.
+    pub fn var(&self, name: &str) -> Var<'_> {
+        Var::new(self, self.full_name(name))
+    }
+
+    /// A variable that carries no prefix, such as `WEB_CONCURRENCY`.
+    pub fn foreign(&self, full_name: &str) -> Var<'_> {
+        Var::new(self, full_name.to_owned())
+    }
+
+    /// A variable exactly as it is, even if empty. This does not count as reading it: the variable is not in the
+    /// catalogue, and one with the prefix stays unknown. The value may be a secret.
+    #[must_use]
+    pub fn raw(&self, full_name: &str) -> Option<&OsStr> {
+        self.0.vars.get(OsStr::new(full_name)).map(OsString::as_os_str)
+    }
+
+    /// Records a problem that the value's form does not show, such as two settings that contradict each other:
+    /// what is wrong, and what to write instead. Neither may contain a secret.
+    ///
+    /// ```
+    /// let env = solostart::Env::from_vars("SHOP", [("SHOP_MIN", "5"), ("SHOP_MAX", "3")]);
+    /// let min = env.var("MIN").integer(0..=9).default(0);
+    /// let max = env.var("MAX").integer(0..=9).default(9);
+    /// if min > max {
+    ///     env.problem(&env.full_name("MIN"), format!("{min} is more than SHOP_MAX"), format!("write at most {max}"));
+    /// }
+    /// assert!(env.check().is_err());
+    /// ```
+    pub fn problem(&self, full_name: &str, what: impl AsRef<str>, remedy: impl AsRef<str>) {
+        self.record(EnvProblem::new(full_name, what, remedy));
+    }
+
+    /// Judges the environment as a whole. Call it after everything was read, since every variable with the
+    /// prefix that nobody read by then counts as unknown. The warnings are sorted by variable.
+    ///
+    /// # Errors
+    /// If at least one problem was recorded: all of them, sorted by variable, with the warnings.
+    pub fn check(&self) -> Result<Vec<EnvWarning>, EnvProblems> {
+        let ledger = self.ledger();
+        let unknown = unknown::warnings(&self.0.prefix, &ledger.catalogue, self.own_vars());
+        let mut warnings: Vec<EnvWarning> = ledger.warnings.iter().cloned().chain(unknown).collect();
+        warnings.sort_unstable();
+        if ledger.problems.is_empty() {
+            return Ok(warnings);
+        }
+        Err(EnvProblems::new(ledger.problems.iter().cloned().collect(), warnings))
+    }
+
+    /// Every variable that was read so far, sorted by name, as its first reader described it.
+    #[must_use]
+    pub fn catalogue(&self) -> Vec<VariableInfo> {
+        self.ledger().catalogue.values().cloned().collect()
+    }
+
+    /// The text of a variable, or `None` if it is not set, which includes blanks.
+    fn text(&self, full_name: &str) -> Result<Option<&str>, EnvProblem> {
+        let Some(value) = self.raw(full_name) else { return Ok(None) };
+        let Some(text) = value.to_str() else {
+            return Err(EnvProblem::new(full_name, "the value is not valid UTF-8", "write it as plain text"));
+        };
+        Ok((!text.trim().is_empty()).then_some(text))
+    }
+
+    /// The set variables whose names start with the prefix.
+    fn own_vars(&self) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+        let start = self.full_name("");
+        let vars = self.0.vars.iter().map(|(name, value)| (name.to_string_lossy(), value.to_string_lossy()));
+        vars.filter(move |(name, value)| name.starts_with(&start) && !value.trim().is_empty())
+    }
+
+    fn declare(&self, info: VariableInfo) {
+        self.ledger().catalogue.entry(info.name.clone()).or_insert(info);
+    }
+
+    fn record(&self, problem: EnvProblem) {
+        self.ledger().problems.insert(problem);
+    }
+
+    fn warn(&self, warning: EnvWarning) {
+        self.ledger().warnings.insert(warning);
+    }
+
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        // Every change is one insertion, so what a panicking thread left behind is whole.
+        self.0.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Env {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Env").field("prefix", &self.0.prefix).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

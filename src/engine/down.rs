@@ -1,0 +1,241 @@
+//! The one way to stop: for rollback and for shutdown (invariants 2, 3, 4).
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::{Engine, Settled, hook::Hook, hook::panicked, plan::BoxStop, up};
+use crate::{
+    contract::{
+        board::Board,
+        context::StopContext,
+        event::Event,
+        needs::Output,
+        outcome::{StopHook, StopProblem, StopSummary},
+        panic::contain,
+        state::{Change, Phase, StageState, StopReason, format_elapsed},
+    },
+    error::StageError,
+    ids::StageId,
+};
+
+/// How a stop ended.
+pub(super) struct Outcome {
+    pub(super) result: Result<(), StageError>,
+    pub(super) leaked: usize,
+    pub(super) took: Duration,
+}
+
+/// One stage's stop, as a task of its own.
+pub(super) struct StopTask {
+    board: Arc<Board>,
+    id: StageId,
+    stop: Option<BoxStop>,
+    output: Output,
+    cx: StopContext,
+}
+
+impl StopTask {
+    async fn run(self) -> Settled {
+        let Self { board, id, stop, output, cx } = self;
+        let began = Instant::now();
+        let deadline = cx.deadline;
+        let mut result = Ok(());
+        if let Some(stop) = stop {
+            let resource = output.clone();
+            let mut hook = Hook::new(board, id, Box::pin(async move { stop(resource, cx).await }));
+            result = match timeout_at(deadline, &mut hook).await {
+                Ok(Ok(done)) => done,
+                Ok(Err(panic)) => Err(panicked(panic)),
+                Err(_elapsed) => {
+                    let limit = format_elapsed(deadline.duration_since(began));
+                    let text = format!("did not finish within its slice of {limit}");
+                    Err(hook.discard().map_or_else(panicked, |()| StageError::from(text)))
+                }
+            };
+        }
+        // Dependants have dropped theirs, the hook's is dropped, one is ours: what is left is leaked.
+        let leaked = if result.is_ok() { Arc::strong_count(&output) - 1 } else { 0 };
+        let dropped = contain(move || drop(output)).map_err(panicked);
+        let outcome = Outcome { result: result.and(dropped), leaked, took: began.elapsed() };
+        Settled::Stop { id, outcome }
+    }
+}
+
+impl Engine {
+    /// Stops everything that is up, in reverse order of dependency, independent stages concurrently.
+    ///
+    /// Starts that are still in flight are cancelled and awaited first wherever they need something that
+    /// is up. What has not settled when the budget ends is stuck: its task is dropped, and what it needs
+    /// is left up, because closing a resource under its user is worse than leaving it to the end of the
+    /// process (docs/adr/0002).
+    pub(super) async fn down(&mut self, reason: &StopReason) -> StopSummary {
+        let began = Instant::now();
+        let deadline = began + self.limits.shutdown;
+        self.board.set_phase(Phase::Stopping);
+        self.board.set_stop_deadline(deadline);
+        self.cancel.cancel();
+        for id in self.in_state(&[StageState::Pending]) {
+            self.change(id, Change::Skip);
+        }
+        for id in self.in_state(&[StageState::Starting]) {
+            self.change(id, Change::Interrupt);
+        }
+        let mut holding: Vec<usize> = self
+            .board
+            .graph
+            .ids()
+            .map(|id| self.board.graph.dependants(id).filter(|&each| !self.state(each).is_settled()).count())
+            .collect();
+        for id in self.in_state(&[StageState::Up]) {
+            if holding[id.index()] == 0 {
+                self.stop(id, reason, deadline);
+            }
+        }
+        while !self.tasks.is_empty() {
+            let settled = tokio::select! {
+                biased;
+                Some(joined) = self.tasks.join_next() => self.settle(joined),
+                Some(announced) = self.announced.recv() => { self.hear(announced); None }
+                () = sleep_until(deadline) => break,
+            };
+            let Some(id) = settled else { continue };
+            if self.state(id) == StageState::Up && holding[id.index()] == 0 {
+                // It came up although it was asked to end: late success is stopped like any other.
+                self.stop(id, reason, deadline);
+            }
+            if self.state(id).is_settled() {
+                self.release_prerequisites(id, &mut holding, reason, deadline);
+            }
+        }
+        self.abandon_the_rest();
+        self.summary.elapsed = began.elapsed();
+        self.board.set_phase(Phase::Stopped);
+        self.board.emit(&Event::Stopped { took: self.summary.elapsed });
+        std::mem::take(&mut self.summary)
+    }
+
+    /// Launches the stop of a stage that is up.
+    pub(super) fn stop(&mut self, id: StageId, reason: &StopReason, deadline: Instant) {
+        let Some(output) = self.take_output(id) else {
+            self.stop_problem(id, StopHook::Stop, "engine defect: a stage is up without its output");
+            return;
+        };
+        self.change(id, Change::Stop);
+        self.board.emit(&Event::StageStopping { stage: self.name(id) });
+        let left = deadline.saturating_duration_since(Instant::now());
+        // Half of what is left, so that a hook that hangs leaves the others their share; a stage that
+        // needs nothing is the last of its chain and may use all.
+        let is_last = self.board.graph.prerequisites(id).next().is_none();
+        let slice = if is_last { left } else { left / 2 };
+        let spec = &mut self.specs[id.index()];
+        let slice = spec.stop_timeout.map_or(slice, |own| own.min(slice));
+        let cx = StopContext { reason: reason.clone(), deadline: Instant::now() + slice };
+        let task = StopTask { board: self.board.clone(), id, stop: spec.stop.take(), output, cx };
+        self.tasks.spawn(task.run());
+    }
+
+    /// Books what a task reported and returns its stage.
+    pub(super) fn settle(&mut self, joined: Result<Settled, tokio::task::JoinError>) -> Option<StageId> {
+        match joined {
+            Ok(Settled::Start { id, outcome, problems }) => {
+                for problem in problems {
+                    self.record_problem(problem);
+                }
+                self.settle_start(id, outcome);
+                Some(id)
+            }
+            Ok(Settled::Stop { id, outcome }) => {
+                self.settle_stop(id, outcome);
+                Some(id)
+            }
+            Err(error) => {
+                // The tasks contain every hook's panic, so this is a panic of the engine's own. Its stage
+                // never settles, and the budget's end reports it as stuck.
+                tracing::error!(target: "solostart", %error, "engine defect: a task of the engine ended");
+                None
+            }
+        }
+    }
+
+    fn settle_start(&mut self, id: StageId, outcome: up::Outcome) {
+        // A stage announces its failure before it settles, but over another channel, which may be read
+        // later: without this, a stage could settle as if it had not failed.
+        while let Ok(announced) = self.announced.try_recv() {
+            self.hear(announced);
+        }
+        let stage = self.name(id);
+        match outcome {
+            up::Outcome::Acquired { output, .. } => {
+                self.outputs.lock().unwrap_or_else(std::sync::PoisonError::into_inner)[id.index()] =
+                    Some(output);
+                self.change(id, Change::Acquired);
+                self.board.emit(&Event::StageUp { stage, took: self.board.cell(id).took() });
+            }
+            up::Outcome::Ended { announced: true } => self.change(id, Change::Fail),
+            up::Outcome::Ended { announced: false } => {
+                self.change(id, Change::Cancel);
+                self.board.emit(&Event::StageCancelled { stage });
+            }
+            up::Outcome::Failed(failure) => {
+                self.change(id, Change::Fail);
+                self.note_failure(id, failure);
+            }
+        }
+    }
+
+    fn settle_stop(&mut self, id: StageId, outcome: Outcome) {
+        let stage = self.name(id);
+        match outcome.result {
+            Ok(()) => {
+                self.change(id, Change::Released);
+                self.board.emit(&Event::StageStopped { stage: stage.clone(), took: outcome.took });
+                self.summary.stopped.push(stage.clone());
+            }
+            Err(error) => {
+                self.change(id, Change::StopFail);
+                self.record_problem(StopProblem { stage: stage.clone(), hook: StopHook::Stop, error });
+            }
+        }
+        if outcome.leaked > 0 {
+            self.board.emit(&Event::Leaked { stage: stage.clone(), clones: outcome.leaked });
+            self.summary.leaked.push((stage, outcome.leaked));
+        }
+    }
+
+    fn release_prerequisites(
+        &mut self,
+        id: StageId,
+        holding: &mut [usize],
+        reason: &StopReason,
+        deadline: Instant,
+    ) {
+        let board = self.board.clone();
+        for prerequisite in board.graph.prerequisites(id) {
+            let count = &mut holding[prerequisite.index()];
+            *count -= 1;
+            if *count == 0 && self.state(prerequisite) == StageState::Up {
+                self.stop(prerequisite, reason, deadline);
+            }
+        }
+    }
+
+    /// The budget is spent. What still runs is named, and so is what had to be left up below it.
+    fn abandon_the_rest(&mut self) {
+        self.tasks.abort_all();
+        for id in self.in_state(&[StageState::Starting, StageState::Interrupting, StageState::Stopping]) {
+            self.change(id, Change::Abandon);
+            let step = self.board.cell(id).current_step();
+            self.summary.stuck.push((self.name(id), step));
+        }
+        for id in self.in_state(&[StageState::Up]) {
+            let above = self
+                .board
+                .graph
+                .dependants(id)
+                .find(|&each| !self.state(each).is_settled())
+                .map_or_else(|| self.name(id), |each| self.name(each));
+            self.summary.left_up.push((self.name(id), above));
+        }
+    }
+}

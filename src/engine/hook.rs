@@ -1,0 +1,66 @@
+//! A hook of the application's while it runs: its panics are contained, and the watchdog can see when it
+//! keeps its thread from doing anything else.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use futures_util::future::BoxFuture;
+
+use crate::{
+    codes::STAGE_PANICKED,
+    contract::{
+        board::Board,
+        panic::{Contained, Panicked},
+    },
+    error::{StageError, StageResult},
+    ids::StageId,
+};
+
+/// How many beats of the watchdog one poll may span before it counts as blocking.
+pub(crate) const BLOCKING_TICKS: u64 = 4;
+
+/// One run of a hook.
+pub(super) struct Hook<T> {
+    board: Arc<Board>,
+    id: StageId,
+    inner: Contained<StageResult<T>>,
+    /// Whether any poll took so long that others had to wait for it.
+    pub(super) blocked: bool,
+}
+
+impl<T> Hook<T> {
+    pub(super) fn new(board: Arc<Board>, id: StageId, future: BoxFuture<'static, StageResult<T>>) -> Self {
+        Self { board, id, inner: Contained::new(future), blocked: false }
+    }
+
+    /// Drops the hook's future where it stands. The panic of a destructor is returned.
+    pub(super) fn discard(&mut self) -> Result<(), Panicked> {
+        self.inner.discard()
+    }
+}
+
+impl<T> Future for Hook<T> {
+    type Output = Result<StageResult<T>, Panicked>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let began = this.board.cell(this.id).poll_began(&this.board);
+        let poll = Pin::new(&mut this.inner).poll(cx);
+        let ended = this.board.cell(this.id).poll_ended(&this.board);
+        this.blocked |= ended - began >= BLOCKING_TICKS;
+        poll
+    }
+}
+
+/// The error for a hook that panicked.
+pub(super) fn panicked(panicked: Panicked) -> StageError {
+    let error = match &panicked.place {
+        Some(place) => StageError::new(STAGE_PANICKED, panicked.message.clone()).fact("place", place.clone()),
+        None => StageError::new(STAGE_PANICKED, panicked.message.clone()),
+    };
+    error.hint("This is a defect of the application: report it with the place above.").fatal()
+}

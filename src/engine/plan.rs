@@ -1,0 +1,339 @@
+//! What the application declares: stages with their hooks, before anything runs.
+
+use std::{
+    any::Any,
+    fmt,
+    future::Future,
+    marker::PhantomData,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use futures_util::future::BoxFuture;
+
+use crate::{
+    contract::{
+        context::{ServeContext, StageContext, StopContext},
+        needs::{AnyHandle, Handle, OptionalHandle, Output, Outputs, StageKey, Take},
+        stage::Stage,
+    },
+    error::StageResult,
+    graph::{Edge, Graph, GraphProblem, StageName},
+    ids::StageId,
+};
+
+pub(crate) type BoxStop = Box<dyn FnOnce(Output, StopContext) -> BoxFuture<'static, StageResult<()>> + Send>;
+pub(crate) type BoxHealth = Arc<dyn Fn(Output) -> BoxFuture<'static, StageResult<()>> + Send + Sync>;
+pub(crate) type BoxServe =
+    Box<dyn FnOnce(&Outputs<'_>, ServeContext) -> Option<BoxFuture<'static, StageResult<()>>> + Send>;
+
+/// A start hook with its types erased.
+pub(crate) trait Start: Send {
+    /// Takes the prerequisites' outputs. `false` where one is missing.
+    fn bind(&mut self, outputs: &Outputs<'_>) -> bool;
+    /// The hook's future, or `None` where it cannot be called once more.
+    fn attempt(&mut self, cx: StageContext) -> Option<BoxFuture<'static, StageResult<Output>>>;
+    /// How long to wait before each further attempt.
+    fn delays(&self) -> Box<dyn Iterator<Item = Duration> + Send>;
+}
+
+/// Everything that the engine needs to know of one stage.
+pub(crate) struct Spec {
+    pub(crate) start: Option<Box<dyn Start>>,
+    pub(crate) stop: Option<BoxStop>,
+    pub(crate) health: Option<BoxHealth>,
+    pub(crate) optional: bool,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) stop_timeout: Option<Duration>,
+}
+
+/// The stages of one start-up.
+pub(crate) struct Plan {
+    startup: u32,
+    pub(crate) graph: Graph,
+    pub(crate) specs: Vec<Spec>,
+    pub(crate) problems: Vec<GraphProblem>,
+    /// The stage that every other one depends on.
+    root: Option<StageId>,
+    pub(crate) serve: Option<BoxServe>,
+}
+
+impl Plan {
+    pub(crate) fn new() -> Self {
+        static STARTUPS: AtomicU32 = AtomicU32::new(0);
+        Self {
+            startup: STARTUPS.fetch_add(1, Ordering::Relaxed),
+            graph: Graph::with_capacity(8),
+            specs: Vec::new(),
+            problems: Vec::new(),
+            root: None,
+            serve: None,
+        }
+    }
+
+    /// Makes a stage that was just added the one that every later stage depends on (invariant 6).
+    pub(crate) fn set_root<T>(&mut self, root: Handle<T>) {
+        self.root = Some(root.key.id);
+    }
+
+    pub(crate) fn builder<N: Take, T, F>(
+        &mut self,
+        name: impl Into<StageName>,
+        needs: N,
+        start: F,
+    ) -> StageBuilder<'_, N, T, F> {
+        StageBuilder {
+            plan: self,
+            name: name.into(),
+            start: TypedStart { needs, values: None, hook: Some(start), again: None, attempts: 1 },
+            after: Vec::new(),
+            spec: Spec {
+                start: None,
+                stop: None,
+                health: None,
+                optional: false,
+                timeout: None,
+                stop_timeout: None,
+            },
+            output: PhantomData,
+        }
+    }
+
+    /// The builder for a stage that was written as a type.
+    pub(crate) fn stage_builder<S, N>(
+        &mut self,
+        stage: S,
+        needs: N,
+    ) -> StageBuilder<'_, N, S::Output, impl StartHook<N::Values, S::Output> + Clone + use<S, N>>
+    where
+        S: Stage,
+        N: Take<Values = S::Needs>,
+    {
+        let stage = Arc::new(stage);
+        let (starting, checking) = (stage.clone(), stage.clone());
+        let start = move |cx: StageContext, needs: N::Values| async move { starting.start(cx, needs).await };
+        let mut builder = self.builder(stage.name(), needs, start);
+        builder.spec.stop = Some(Box::new(move |output, cx| {
+            Box::pin(async move { stage.stop(downcast(output)?, cx).await })
+        }));
+        builder.spec.health = Some(Arc::new(move |output| {
+            let stage = checking.clone();
+            Box::pin(async move { stage.health(downcast(output)?).await })
+        }));
+        builder
+    }
+
+    pub(crate) fn serve<N, F, Fut>(&mut self, needs: N, serve: F)
+    where
+        N: Take,
+        F: FnOnce(ServeContext, N::Values) -> Fut + Send + 'static,
+        Fut: Future<Output = StageResult<()>> + Send + 'static,
+    {
+        self.check_keys(&"serve".into(), |keys| needs.keys(keys));
+        self.serve = Some(Box::new(move |outputs, cx| {
+            let values = needs.take(outputs)?;
+            Some(Box::pin(async move { serve(cx, values).await }))
+        }));
+    }
+
+    /// The stages that `name` names, without those of another start-up, which are a problem.
+    fn check_keys(&mut self, name: &StageName, collect: impl FnOnce(&mut Vec<StageKey>)) -> Vec<StageId> {
+        let mut keys = Vec::new();
+        collect(&mut keys);
+        let before = keys.len();
+        keys.retain(|key| key.startup == self.startup);
+        if keys.len() < before {
+            self.problems.push(GraphProblem::ForeignHandle(name.clone()));
+        }
+        keys.into_iter().map(|key| key.id).collect()
+    }
+}
+
+/// A stage's start hook: an async closure or function of a [`StageContext`] and the prerequisites'
+/// outputs. It is implemented for all of those, and for nothing else.
+pub trait StartHook<V, T>: Send + 'static {
+    #[doc(hidden)]
+    fn call(self, cx: StageContext, values: V) -> BoxFuture<'static, StageResult<T>>;
+}
+
+impl<F, Fut, V, T> StartHook<V, T> for F
+where
+    F: FnOnce(StageContext, V) -> Fut + Send + 'static,
+    Fut: Future<Output = StageResult<T>> + Send + 'static,
+    V: Send + 'static,
+{
+    fn call(self, cx: StageContext, values: V) -> BoxFuture<'static, StageResult<T>> {
+        // Called inside the future, so that a panic of the hook's synchronous part is contained too.
+        Box::pin(async move { self(cx, values).await })
+    }
+}
+
+struct TypedStart<N: Take, F> {
+    needs: N,
+    values: Option<N::Values>,
+    hook: Option<F>,
+    /// How to copy the hook for another attempt, where the stage retries.
+    again: Option<fn(&F) -> F>,
+    attempts: u32,
+}
+
+struct ErasedStart<N: Take, T, F> {
+    typed: TypedStart<N, F>,
+    output: PhantomData<fn() -> T>,
+}
+
+impl<N, T, F> Start for ErasedStart<N, T, F>
+where
+    N: Take,
+    T: Send + Sync + 'static,
+    F: StartHook<N::Values, T>,
+{
+    fn bind(&mut self, outputs: &Outputs<'_>) -> bool {
+        self.typed.values = self.typed.needs.take(outputs);
+        self.typed.values.is_some()
+    }
+
+    fn attempt(&mut self, cx: StageContext) -> Option<BoxFuture<'static, StageResult<Output>>> {
+        let typed = &mut self.typed;
+        let (hook, values) = match typed.again {
+            Some(copy) => (copy(typed.hook.as_ref()?), typed.values.clone()?),
+            None => (typed.hook.take()?, typed.values.take()?),
+        };
+        Some(Box::pin(async move { Ok(Arc::new(hook.call(cx, values).await?) as Output) }))
+    }
+
+    fn delays(&self) -> Box<dyn Iterator<Item = Duration> + Send> {
+        Box::new(
+            ExponentialBuilder::default()
+                .with_min_delay(FIRST_RETRY)
+                .with_max_delay(LAST_RETRY)
+                .with_jitter()
+                .with_max_times(self.typed.attempts.saturating_sub(1) as usize)
+                .build(),
+        )
+    }
+}
+
+/// The wait before the second attempt; it doubles, with jitter, up to [`LAST_RETRY`].
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+const LAST_RETRY: Duration = Duration::from_secs(5);
+
+fn downcast<T: Any + Send + Sync>(output: Output) -> StageResult<Arc<T>> {
+    output.downcast().map_err(|_other| super::defect("a stage's output has another type"))
+}
+
+/// Everything that can be said of one stage. It is added by [`required`](Self::required) or
+/// [`optional`](Self::optional).
+#[must_use = "a stage is added by `.required()` or `.optional()`"]
+pub struct StageBuilder<'a, N: Take, T, F> {
+    plan: &'a mut Plan,
+    name: StageName,
+    start: TypedStart<N, F>,
+    after: Vec<StageKey>,
+    spec: Spec,
+    output: PhantomData<fn() -> T>,
+}
+
+impl<N: Take, T, F> fmt::Debug for StageBuilder<'_, N, T, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StageBuilder({})", self.name)
+    }
+}
+
+impl<N, T, F> StageBuilder<'_, N, T, F>
+where
+    N: Take,
+    T: Send + Sync + 'static,
+    F: StartHook<N::Values, T>,
+{
+    /// How the resource is released: called exactly once for each successful start, after every
+    /// dependant has stopped, for rollback and shutdown alike.
+    pub fn stop<S, Fut>(mut self, stop: S) -> Self
+    where
+        S: FnOnce(Arc<T>, StopContext) -> Fut + Send + 'static,
+        Fut: Future<Output = StageResult<()>> + Send + 'static,
+    {
+        self.spec.stop =
+            Some(Box::new(move |output, cx| Box::pin(async move { stop(downcast(output)?, cx).await })));
+        self
+    }
+
+    /// How the resource shows that it works: called once before the service is ready, then every ten
+    /// seconds. An answer that takes longer than five seconds counts as a failed check.
+    pub fn health<H, Fut>(mut self, health: H) -> Self
+    where
+        H: Fn(Arc<T>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = StageResult<()>> + Send + 'static,
+    {
+        let health = Arc::new(health);
+        self.spec.health = Some(Arc::new(move |output| {
+            let health = health.clone();
+            Box::pin(async move { health(downcast(output)?).await })
+        }));
+        self
+    }
+
+    /// Tries up to `attempts` times in all, while the error is retryable and time is left. The waits
+    /// between grow from 100 ms to 5 s, with jitter. What a failed attempt half did is undone first.
+    pub fn retry(mut self, attempts: u32) -> Self
+    where
+        F: Clone,
+    {
+        self.start.attempts = attempts.max(1);
+        self.start.again = Some(F::clone);
+        self
+    }
+
+    /// How long all attempts together may take, from when the prerequisites are up. The environment's
+    /// `<P>_STAGE_TIMEOUT_<STAGE>` goes before it.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.spec.timeout = Some(timeout);
+        self
+    }
+
+    /// The longest that the stop hook may take, if that is less than its slice of the budget.
+    pub fn stop_timeout(mut self, timeout: Duration) -> Self {
+        self.spec.stop_timeout = Some(timeout);
+        self
+    }
+
+    /// Starts only after `earlier` has settled, and stops before it, without receiving its output.
+    pub fn after(mut self, earlier: impl AnyHandle) -> Self {
+        earlier.keys(&mut self.after);
+        self
+    }
+
+    /// Adds the stage; the service cannot run without it.
+    pub fn required(self) -> Handle<T> {
+        Handle::new(self.add(false))
+    }
+
+    /// Adds the stage; if it fails, the service runs without it, degraded.
+    pub fn optional(self) -> OptionalHandle<T> {
+        OptionalHandle::new(self.add(true))
+    }
+
+    fn add(self, optional: bool) -> StageKey {
+        let Self { plan, name, start, after, mut spec, .. } = self;
+        let mut data = plan.check_keys(&name, |keys| start.needs.keys(keys));
+        let mut order = plan.check_keys(&name, |keys| keys.extend(after));
+        let id = plan.graph.add(name);
+        if data.is_empty() && order.is_empty() {
+            order.extend(plan.root);
+        }
+        for prerequisite in data.drain(..) {
+            plan.graph.depend(id, prerequisite, Edge::Data);
+        }
+        for prerequisite in order {
+            plan.graph.depend(id, prerequisite, Edge::Order);
+        }
+        spec.optional = optional;
+        spec.start = Some(Box::new(ErasedStart { typed: start, output: PhantomData }));
+        plan.specs.push(spec);
+        StageKey { startup: plan.startup, id }
+    }
+}

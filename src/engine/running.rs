@@ -1,0 +1,199 @@
+//! The handles to a service that runs.
+
+use std::{
+    fmt,
+    sync::{Arc, PoisonError},
+};
+
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
+
+use super::{Command, Engine, Limits, SharedOutputs, defect, plan::Plan};
+use crate::{
+    codes::GRAPH_INVALID,
+    contract::{
+        board::Board,
+        event::EventSink,
+        guard::WorkerGuard,
+        needs::{Handle, OptionalHandle, Outputs},
+        outcome::{FailurePhase, StageFailure, StartupError, StopReport, StopSummary},
+        state::StopReason,
+        status::{Status, Timeline},
+    },
+    error::StageError,
+    graph::{GraphProblem, StageName},
+    ids::StageId,
+};
+
+/// Sends requests to the engine from anywhere: signal handlers, the watchdog, the application.
+#[derive(Clone, Debug)]
+pub(crate) struct Control(mpsc::UnboundedSender<Command>);
+
+impl Control {
+    /// Asks the service to stop. During the start this means: roll back. Only the first request counts.
+    pub(crate) fn stop(&self, reason: StopReason) {
+        // An engine that has ended has stopped already.
+        let _ended = self.0.send(Command::Stop(reason));
+    }
+
+    /// Tells that a stage's hook keeps its thread to itself.
+    pub(crate) fn blocking(&self, stage: StageId) {
+        let _ended = self.0.send(Command::Blocking(stage));
+    }
+}
+
+/// A start that was checked but not begun.
+pub(crate) struct Prepared {
+    engine: Engine,
+    commands: mpsc::UnboundedReceiver<Command>,
+    pub(crate) control: Control,
+    pub(crate) board: Arc<Board>,
+}
+
+impl Prepared {
+    /// Checks the plan's graph. Nothing runs before it is known to be sound.
+    pub(crate) fn new(
+        plan: Plan,
+        limits: Limits,
+        sink: Option<EventSink>,
+    ) -> Result<Self, Box<StartupError>> {
+        let order = match plan.graph.order() {
+            Ok(order) if plan.problems.is_empty() => order,
+            Ok(_) => return Err(invalid_graph(&plan.problems)),
+            Err(found) => return Err(invalid_graph(&[plan.problems, found].concat())),
+        };
+        let optional: Vec<bool> = plan.specs.iter().map(|spec| spec.optional).collect();
+        let board = Board::new(plan.graph, order, |id| optional[id.index()], sink);
+        let engine = Engine::new(board.clone(), limits, plan.specs, plan.serve);
+        let (sender, commands) = mpsc::unbounded_channel();
+        Ok(Self { engine, commands, control: Control(sender), board })
+    }
+
+    /// Starts the service, and returns when it is ready or rolled back.
+    pub(crate) async fn start(self) -> Result<Running, Box<StartupError>> {
+        let Self { engine, commands, control, board } = self;
+        let outputs = engine.outputs.clone();
+        let (ready, is_ready) = oneshot::channel();
+        // Driven from `block_on` of a multi-thread runtime, every hand-over would wake the main thread,
+        // which costs 20 to 40 times as much as between workers (docs/performance.md).
+        #[expect(clippy::disallowed_methods, reason = "the engine's one task; `Running` waits for it")]
+        let task = tokio::spawn(engine.run(commands, ready));
+        match is_ready.await {
+            Ok(Ok(())) => Ok(Running { control, outputs, board, task }),
+            Ok(Err(error)) => Err(error),
+            Err(_sender_dropped) => Err(broken("startup", defect("the engine's task ended"))),
+        }
+    }
+}
+
+/// A service whose required stages are all up.
+///
+/// Dropping it asks the service to stop and does not wait for it; [`shutdown`](Self::shutdown) does.
+pub struct Running {
+    control: Control,
+    outputs: SharedOutputs,
+    board: Arc<Board>,
+    task: JoinHandle<StopReport>,
+}
+
+impl Running {
+    /// A stage's output; `None` once the stage is stopped.
+    ///
+    /// Whoever keeps the `Arc` while the service stops is reported as a leak.
+    #[must_use]
+    pub fn get<T: Send + Sync + 'static>(&self, stage: Handle<T>) -> Option<Arc<T>> {
+        self.output(stage.key.id)
+    }
+
+    /// An optional stage's output; `None` where it failed, or once it is stopped.
+    #[must_use]
+    pub fn get_optional<T: Send + Sync + 'static>(&self, stage: OptionalHandle<T>) -> Option<Arc<T>> {
+        self.output(stage.key.id)
+    }
+
+    fn output<T: Send + Sync + 'static>(&self, id: StageId) -> Option<Arc<T>> {
+        Outputs(&self.outputs.lock().unwrap_or_else(PoisonError::into_inner)).get(id)
+    }
+
+    /// Phase, stages and their times.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        Status(self.board.clone())
+    }
+
+    /// The proof that this process is the only worker.
+    #[must_use]
+    pub fn worker(&self) -> WorkerGuard {
+        self.board.worker()
+    }
+
+    /// Stops the service and waits until everything that could be stopped is stopped. `reason` stands
+    /// in logs and in the report.
+    ///
+    /// # Cancel safety
+    /// The service goes on stopping when the future is dropped; only the report is lost.
+    pub async fn shutdown(self, reason: impl Into<String>) -> StopReport {
+        self.control.stop(StopReason::Requested(reason.into()));
+        self.wait().await
+    }
+
+    /// Waits until the service has stopped for a reason of its own: `serve` returned, a signal came, the
+    /// lock was lost.
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops the handle, which asks the service to stop.
+    pub async fn wait(self) -> StopReport {
+        let timeline = self.status().timeline();
+        let task = self.task;
+        match task.await {
+            Ok(report) => report,
+            Err(error) => StopReport {
+                reason: StopReason::Failed,
+                failure: Some(failure("startup", FailurePhase::Serve, defect(&error.to_string()))),
+                summary: StopSummary::default(),
+                timeline,
+            },
+        }
+    }
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running").field("board", &self.board).finish()
+    }
+}
+
+fn invalid_graph(problems: &[GraphProblem]) -> Box<StartupError> {
+    let mut error = StageError::new(GRAPH_INVALID, "the stages do not form a usable graph");
+    for problem in problems {
+        error = error.fact("problem", problem.to_string());
+    }
+    broken("graph", error.hint("Mend the calls that add these stages in the application's `main`."))
+}
+
+fn failure(stage: impl Into<StageName>, phase: FailurePhase, error: StageError) -> StageFailure {
+    StageFailure {
+        stage: stage.into(),
+        phase,
+        step: None,
+        steps: Vec::new(),
+        error,
+        elapsed: std::time::Duration::ZERO,
+        attempts: 1,
+        at: std::time::Duration::ZERO,
+    }
+}
+
+/// A start that ended before any stage was launched.
+pub(crate) fn broken(stage: impl Into<StageName>, error: StageError) -> Box<StartupError> {
+    Box::new(StartupError {
+        primary: failure(stage, FailurePhase::Check, error),
+        also: Vec::new(),
+        cancelled: Vec::new(),
+        never_started: Vec::new(),
+        rollback: StopSummary::default(),
+        timeline: Timeline { stages: Vec::new(), total: std::time::Duration::ZERO },
+    })
+}

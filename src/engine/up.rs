@@ -1,0 +1,237 @@
+//! One stage's start, as a task of its own: attempts, time limit, grace, undo.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep, sleep_until, timeout},
+};
+
+use super::{
+    Announced, CANCEL_GRACE, Settled, defect, hook::Hook, hook::panicked, plan::Start, stage_failure,
+};
+use crate::{
+    codes::{STAGE_BLOCKED_EXECUTOR, STAGE_TIMEOUT},
+    contract::{
+        board::Board,
+        context::{StageContext, Undo},
+        event::Event,
+        needs::Output,
+        outcome::{FailurePhase, StageFailure, StopHook, StopProblem},
+        panic::Panicked,
+        state::format_elapsed,
+    },
+    error::StageError,
+    ids::StageId,
+};
+
+/// How a start ended. By then everything that it left half done is undone.
+pub(super) enum Outcome {
+    /// The stage is up; if its failure was announced before, too late.
+    Acquired { output: Output, announced: bool },
+    /// Nothing was acquired, and the cause is known: announced before, or somebody else's failure.
+    Ended { announced: bool },
+    /// Nothing was acquired, for this reason.
+    Failed(StageFailure),
+}
+
+/// One stage's start. The hook itself is not part of it, because a hook need not be `Sync`.
+pub(super) struct StartTask {
+    pub(super) cx: StageContext,
+    pub(super) timeout: Duration,
+    pub(super) shutdown: Duration,
+    pub(super) announce: mpsc::UnboundedSender<Announced>,
+}
+
+/// How one attempt ended.
+enum Attempt {
+    Acquired { output: Output, announced: bool },
+    Ended { announced: bool },
+    Error(StageError),
+}
+
+impl StartTask {
+    pub(super) async fn run(self, mut start: Box<dyn Start>) -> Settled {
+        let id = self.cx.id();
+        let mut problems = Vec::new();
+        let outcome = self.attempts(start.as_mut(), &mut problems).await;
+        self.cx.discard_undos();
+        Settled::Start { id, outcome, problems }
+    }
+
+    async fn attempts(&self, start: &mut dyn Start, problems: &mut Vec<StopProblem>) -> Outcome {
+        let mut delays = start.delays();
+        loop {
+            let error = match self.attempt(start, problems).await {
+                Attempt::Acquired { output, announced } => return Outcome::Acquired { output, announced },
+                Attempt::Ended { announced } => {
+                    self.undo(problems).await;
+                    return Outcome::Ended { announced };
+                }
+                Attempt::Error(error) => error,
+            };
+            let delay = delays
+                .next()
+                .filter(|delay| error.is_retryable() && Instant::now() + *delay < self.cx.deadline());
+            let Some(delay) = delay else {
+                return self.fail(error, problems).await;
+            };
+            if !self.undo(problems).await {
+                // What could not be undone may still be there: another attempt would acquire it twice.
+                return self.fail(error, problems).await;
+            }
+            self.board().emit(&Event::StageRetrying {
+                stage: self.board().graph.name(self.id()).clone(),
+                attempt: self.cx.attempt(),
+                delay,
+                error: error.to_string(),
+            });
+            tokio::select! {
+                () = sleep(delay) => { self.cx.next_attempt(); }
+                () = self.cx.cancelled() => return Outcome::Ended { announced: false },
+            }
+        }
+    }
+
+    async fn attempt(&self, start: &mut dyn Start, problems: &mut Vec<StopProblem>) -> Attempt {
+        let Some(future) = start.attempt(self.cx.clone()) else {
+            return Attempt::Error(defect("a start hook was asked for twice"));
+        };
+        let mut hook = Hook::new(self.board().clone(), self.id(), future);
+        let cancelled = tokio::select! {
+            biased;
+            result = &mut hook => return self.finished(result, hook.blocked),
+            () = self.cx.cancelled() => true,
+            () = sleep_until(self.cx.deadline()) => false,
+        };
+        if !cancelled {
+            self.announce_timeout(false);
+            self.cx.cancel_token().cancel();
+        }
+        self.grace(hook, !cancelled, problems).await
+    }
+
+    /// The hook returned by itself.
+    fn finished(&self, result: Result<Result<Output, StageError>, Panicked>, blocked: bool) -> Attempt {
+        match result {
+            Ok(Ok(output)) => {
+                // A hook that blocks its thread returns before the timer can fire: late success.
+                let late = Instant::now() > self.cx.deadline() && !self.cx.is_cancelled();
+                if late {
+                    self.announce_timeout(blocked);
+                }
+                Attempt::Acquired { output, announced: late }
+            }
+            // An error after the cancellation was caused by it, as far as anyone can tell.
+            Ok(Err(_knock_on)) if self.cx.is_cancelled() => Attempt::Ended { announced: false },
+            Ok(Err(error)) => Attempt::Error(error),
+            Err(panic) => Attempt::Error(panicked(panic)),
+        }
+    }
+
+    /// The hook was asked to end: it may still do so by itself for a while, then it is dropped.
+    async fn grace(
+        &self,
+        mut hook: Hook<Output>,
+        announced: bool,
+        problems: &mut Vec<StopProblem>,
+    ) -> Attempt {
+        let grace = CANCEL_GRACE.min(self.shutdown / 4);
+        let panic = match timeout(grace, &mut hook).await {
+            Ok(Ok(Ok(output))) => return Attempt::Acquired { output, announced },
+            Ok(Ok(Err(_knock_on))) => return Attempt::Ended { announced },
+            Ok(Err(panic)) => panic,
+            Err(_elapsed) => match hook.discard() {
+                Ok(()) => return Attempt::Ended { announced },
+                Err(panic) => panic,
+            },
+        };
+        if announced {
+            problems.push(self.problem(panicked(panic)));
+            return Attempt::Ended { announced };
+        }
+        Attempt::Error(panicked(panic))
+    }
+
+    async fn fail(&self, error: StageError, problems: &mut Vec<StopProblem>) -> Outcome {
+        let failure = stage_failure(self.board(), self.id(), FailurePhase::Start, error, self.cx.attempt());
+        if self.cx.undo_count() == 0 {
+            return Outcome::Failed(failure);
+        }
+        self.send(failure);
+        self.undo(problems).await;
+        Outcome::Ended { announced: true }
+    }
+
+    /// Runs the undos, last in, first out; each may use half of what is left of the budget, the last all.
+    /// Returns whether all of them succeeded.
+    async fn undo(&self, problems: &mut Vec<StopProblem>) -> bool {
+        let began = Instant::now();
+        let before = problems.len();
+        while let Some(undo) = self.cx.pop_undo() {
+            let deadline = self.board().stop_deadline().unwrap_or(began + self.shutdown);
+            let left = deadline.saturating_duration_since(Instant::now());
+            let slice = if self.cx.undo_count() == 0 { left } else { left / 2 };
+            if let Err(error) = self.run_undo(undo, slice).await {
+                problems.push(self.problem(error));
+            }
+        }
+        problems.len() == before
+    }
+
+    async fn run_undo(&self, undo: Undo, slice: Duration) -> Result<(), StageError> {
+        let Undo { step, run } = undo;
+        let during = step.map_or_else(String::new, |step| format!(" (registered during `{step}`)"));
+        let future = Box::pin(async move { run().await });
+        let mut hook = Hook::new(self.board().clone(), self.id(), future);
+        match timeout(slice, &mut hook).await {
+            Ok(Ok(Ok(()))) => Ok(()),
+            Ok(Ok(Err(error))) => Err(error),
+            Ok(Err(panic)) => Err(panicked(panic)),
+            Err(_elapsed) => {
+                let dropped = hook.discard().map_err(|panic| format!("; dropping it {panic}")).err();
+                Err(StageError::from(format!(
+                    "did not finish within {}{during}{}",
+                    format_elapsed(slice),
+                    dropped.unwrap_or_default(),
+                )))
+            }
+        }
+    }
+
+    fn problem(&self, error: StageError) -> StopProblem {
+        StopProblem { stage: self.board().graph.name(self.id()).clone(), hook: StopHook::Undo, error }
+    }
+
+    fn announce_timeout(&self, blocked: bool) {
+        let error = if blocked { blocked_error() } else { timeout_error(self.timeout) };
+        self.send(stage_failure(self.board(), self.id(), FailurePhase::Start, error, self.cx.attempt()));
+    }
+
+    fn send(&self, failure: StageFailure) {
+        // The engine listens for as long as this task runs; if it is gone, so is the whole runtime.
+        let _engine_gone = self.announce.send(Announced { id: self.id(), failure });
+    }
+
+    fn board(&self) -> &Arc<Board> {
+        self.cx.board()
+    }
+
+    fn id(&self) -> StageId {
+        self.cx.id()
+    }
+}
+
+fn timeout_error(limit: Duration) -> StageError {
+    StageError::new(STAGE_TIMEOUT, format!("it did not finish within {}", format_elapsed(limit))).fatal()
+}
+
+/// The error for a stage whose hook keeps a thread of the runtime to itself.
+pub(super) fn blocked_error() -> StageError {
+    StageError::new(
+        STAGE_BLOCKED_EXECUTOR,
+        "its hook does not return to the runtime, so neither its time limit nor others on its thread can run",
+    )
+    .hint("Move the blocking call into `tokio::task::spawn_blocking` or a thread of its own.")
+    .fatal()
+}

@@ -1,0 +1,247 @@
+//! One variable: what it is for, which form its value has, and what happens when it is not set.
+
+use std::{fmt, net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
+
+use super::{
+    Env,
+    file::{Found, lookup, twin},
+    forms::{self, Form, HttpUrl},
+    problems::{EnvProblem, EnvWarning, Fault, echo},
+    secret::Secret,
+    unknown::is_link_value,
+};
+
+/// A variable that is about to be read: describe it, then say its form.
+///
+/// The forms that take free text or a secret ([`Var::text`], [`Var::path`], [`Var::url`], [`Var::secret`]) also
+/// read `<NAME>_FILE`, the path of a file that holds the value, as container secrets are mounted. One
+/// line break at its end is dropped, nothing else; it has at most 64 KiB of UTF-8 text.
+///
+/// White space around a text, a path or a secret is kept, with a warning; around every other form it is
+/// dropped. A value of blanks alone is no value: the variable counts as not set.
+#[derive(Debug)]
+#[must_use = "a variable is read by its form and `default`, `optional` or `required`"]
+pub struct Var<'e> {
+    env: &'e Env,
+    name: String,
+    description: &'static str,
+    example: Option<&'static str>,
+}
+
+impl<'e> Var<'e> {
+    pub(super) fn new(env: &'e Env, name: String) -> Self {
+        Self { env, name, description: "", example: None }
+    }
+
+    /// Says what the variable is for: one sentence for the documentation.
+    pub fn describe(self, description: &'static str) -> Self {
+        Self { description, ..self }
+    }
+
+    /// Gives a value that an operator could write, for the documentation and for the report that the
+    /// variable is missing. Never a real secret.
+    pub fn example(self, example: &'static str) -> Self {
+        Self { example: Some(example), ..self }
+    }
+
+    /// A duration with its unit: `250ms`, `15s`, `2m`, `1h`, `1m30s`; at most 366 days.
+    pub fn duration(self) -> TypedVar<'e, Duration> {
+        self.of(forms::duration())
+    }
+
+    /// A whole number from the range's start to its end.
+    pub fn integer<N>(self, range: RangeInclusive<N>) -> TypedVar<'e, N>
+    where
+        N: TryFrom<i128> + Default + PartialOrd + Clone + fmt::Display + 'static,
+    {
+        self.of(forms::integer()).within(range)
+    }
+
+    /// `true` or `1`, `false` or `0`.
+    pub fn boolean(self) -> TypedVar<'e, bool> {
+        self.of(forms::boolean())
+    }
+
+    /// One of a few words, each with what it means. The case of letters matters.
+    pub fn choice<T, const N: usize>(self, choices: [(&'static str, T); N]) -> TypedVar<'e, T>
+    where
+        T: Clone + PartialEq + 'static,
+    {
+        self.of(forms::choice(choices))
+    }
+
+    /// Any text.
+    pub fn text(self) -> TypedVar<'e, String> {
+        self.of(forms::text())
+    }
+
+    /// A path. Whether anything is there is not looked at.
+    pub fn path(self) -> TypedVar<'e, PathBuf> {
+        self.of(forms::path())
+    }
+
+    /// An `http` or `https` URL, which is never printed whole.
+    pub fn url(self) -> TypedVar<'e, HttpUrl> {
+        self.of(forms::url())
+    }
+
+    /// An IP address with a port: `0.0.0.0:8080`, `[::1]:8080`.
+    pub fn socket_address(self) -> TypedVar<'e, SocketAddr> {
+        self.of(forms::socket_address())
+    }
+
+    /// A secret, which is never printed.
+    pub fn secret(self) -> TypedVar<'e, Secret> {
+        self.of(forms::secret())
+    }
+
+    fn of<T>(self, form: Form<T>) -> TypedVar<'e, T> {
+        TypedVar { var: self, form }
+    }
+}
+
+/// A variable whose form is known: say what happens when it is not set.
+///
+/// Reading never fails. A problem is recorded, a stand-in is returned, and [`Env::check`] refuses the start
+/// later, so that one report lists every problem of every variable.
+#[must_use = "a variable is read by `default`, `optional` or `required`"]
+pub struct TypedVar<'e, T> {
+    var: Var<'e>,
+    form: Form<T>,
+}
+
+impl<T: 'static> TypedVar<'_, T> {
+    /// Refuses values outside `range`.
+    pub fn within(self, range: RangeInclusive<T>) -> Self
+    where
+        T: PartialOrd + Clone,
+    {
+        Self { form: self.form.within(range), ..self }
+    }
+
+    /// The value, or `value` if the variable is not set or unusable.
+    pub fn default(self, value: T) -> T {
+        let shown = (self.form.show)(&value);
+        self.read(Some(shown), false).unwrap_or(value)
+    }
+
+    /// The value, or `None` if the variable is not set or unusable.
+    #[must_use]
+    pub fn optional(self) -> Option<T> {
+        self.read(None, false)
+    }
+
+    /// The value. If the variable is not set or unusable, a stand-in: the start of the range, zero, or
+    /// something empty. Do nothing with it before [`Env::check`] said that there is no problem.
+    #[must_use]
+    pub fn required(self) -> T {
+        self.read(None, true).unwrap_or(self.form.stand_in)
+    }
+
+    fn read(&self, default: Option<String>, required: bool) -> Option<T> {
+        let Var { env, ref name, description, example } = self.var;
+        env.declare(VariableInfo {
+            name: name.clone(),
+            form: self.form.shape.clone(),
+            default,
+            required,
+            example,
+            description,
+            secret: self.form.secret,
+            takes_file: self.form.takes_file(),
+        });
+        let value = match lookup(env, name, self.form.takes_file()) {
+            Ok(Some(found)) => self.parse(&found).map(Some),
+            Ok(None) if required => Err(self.missing()),
+            Ok(None) => Ok(None),
+            Err(problem) => Err(problem),
+        };
+        value.unwrap_or_else(|problem| {
+            env.record(problem);
+            None
+        })
+    }
+
+    fn parse(&self, found: &Found) -> Result<T, EnvProblem> {
+        let Found { text, source, .. } = found;
+        if is_link_value(source, text) {
+            return Err(EnvProblem::new(
+                source,
+                "set by a Kubernetes service link, not by a person",
+                "put `enableServiceLinks: false` into the pod's spec",
+            ));
+        }
+        let text = if self.form.verbatim { text } else { text.trim() };
+        let value = (self.form.parse)(text).map_err(|fault| self.refused(found, text, fault))?;
+        if self.form.verbatim {
+            self.warn_of_white_space(found);
+        }
+        Ok(value)
+    }
+
+    fn refused(&self, Found { source, from_file, .. }: &Found, text: &str, fault: Fault) -> EnvProblem {
+        // What stands in a file was put there to be kept out of sight, whatever its form.
+        let shown = if self.form.secret || *from_file { "the value".to_owned() } else { echo(text) };
+        let remedy = fault.remedy.unwrap_or_else(|| format!("write {}", self.form.shape));
+        EnvProblem::new(source, format!("{shown} {}", fault.what), remedy)
+    }
+
+    fn missing(&self) -> EnvProblem {
+        let name = &self.var.name;
+        // Compose passes the empty string for an unset `${VAR}`, so the difference is worth a word.
+        let what =
+            if self.var.env.raw(name).is_some() { "empty, which counts as not set" } else { "missing" };
+        let mut remedy = format!("required: {}", self.form.shape);
+        if let Some(example) = self.var.example {
+            remedy.push_str(", for instance ");
+            remedy.push_str(example);
+        }
+        if self.form.secret {
+            remedy.push_str(", or its file's path in ");
+            remedy.push_str(&twin(name));
+        }
+        EnvProblem::new(name, what, remedy)
+    }
+
+    /// A value from a file is pasted or generated, so blanks inside it are as suspicious as around it; in a
+    /// variable they were typed.
+    fn warn_of_white_space(&self, Found { text, source, from_file }: &Found) {
+        if *from_file && text.contains(char::is_whitespace) {
+            self.var
+                .env
+                .warn(EnvWarning::new(source, "the file's value contains white space, which is kept"));
+        } else if text.trim() != text {
+            self.var
+                .env
+                .warn(EnvWarning::new(source, "the value starts or ends with white space, which is kept"));
+        }
+    }
+}
+
+impl<T> fmt::Debug for TypedVar<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TypedVar").field("name", &self.var.name).field("form", &self.form.shape).finish()
+    }
+}
+
+/// What is known about a variable that was read, for the documentation. Never contains a value.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct VariableInfo {
+    /// The full name.
+    pub name: String,
+    /// What to write, for instance `a duration such as 500ms, 30s or 1m30s`.
+    pub form: String,
+    /// The default as an operator would write it.
+    pub default: Option<String>,
+    /// Whether the start is refused without it.
+    pub required: bool,
+    /// A value that an operator could write.
+    pub example: Option<&'static str>,
+    /// What it is for.
+    pub description: &'static str,
+    /// Whether its value is, or may contain, a secret.
+    pub secret: bool,
+    /// Whether `<NAME>_FILE` is read too.
+    pub takes_file: bool,
+}
