@@ -113,7 +113,8 @@ fn read_chunk(file: &File, offset: u64) -> io::Result<Vec<u8>> {
 impl Position {
     fn advance(&mut self, consumed: &[u8]) {
         self.offset += u64::try_from(consumed.len()).unwrap_or(0);
-        self.before.extend_from_slice(consumed.get(consumed.len().saturating_sub(REMEMBERED)..).unwrap_or(consumed));
+        self.before
+            .extend_from_slice(consumed.get(consumed.len().saturating_sub(REMEMBERED)..).unwrap_or(consumed));
         self.before.drain(..self.before.len().saturating_sub(REMEMBERED));
     }
 }

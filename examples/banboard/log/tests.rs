@@ -26,7 +26,9 @@ fn the_messages_that_matter_are_understood() {
     assert_eq!(actions("  banTime: 600"), Some(Event::BanTime(Some(600_000))));
     assert_eq!(actions("  banTime: -1"), Some(Event::BanTime(None)));
     let observer = |rest: &str| {
-        event(&format!("2026-11-19 03:14:07,123 fail2ban.observer       [812]: NOTICE  [sshd] Increase Ban {rest}"))
+        event(&format!(
+            "2026-11-19 03:14:07,123 fail2ban.observer       [812]: NOTICE  [sshd] Increase Ban {rest}"
+        ))
     };
     assert_eq!(
         observer("203.0.113.45 (2 # 1:00:00 -> 1970-01-02 00:00:01)"),
@@ -34,7 +36,9 @@ fn the_messages_that_matter_are_understood() {
     );
     assert_eq!(observer("203.0.113.45 (9 # permanent -> infinite)"), Some(Event::Prolonged(v4(), None)));
     assert_eq!(
-        event("2026-11-19 03:14:07,123 fail2ban.jail           [812]: INFO    Creating new jail 'nginx-http-auth'"),
+        event(
+            "2026-11-19 03:14:07,123 fail2ban.jail           [812]: INFO    Creating new jail 'nginx-http-auth'"
+        ),
         Some(Event::Configures("nginx-http-auth".to_owned()))
     );
     assert_eq!(
@@ -45,7 +49,12 @@ fn the_messages_that_matter_are_understood() {
 
 #[test]
 fn other_messages_are_not_malformed() {
-    for message in ["[sshd] 203.0.113.45 already banned", "[sshd] Flush ticket(s) with nftables", "[sshd] Reban 192.0.2.1", ""] {
+    for message in [
+        "[sshd] 203.0.113.45 already banned",
+        "[sshd] Flush ticket(s) with nftables",
+        "[sshd] Reban 192.0.2.1",
+        "",
+    ] {
         assert_eq!(actions(message), Some(Event::Other), "{message}");
     }
     let found = "2026-11-19 03:14:07,123 fail2ban.filter         [812]: INFO    [sshd] Found 203.0.113.45 - 2026-11-19 03:14:06";
@@ -54,10 +63,19 @@ fn other_messages_are_not_malformed() {
 
 #[test]
 fn a_time_is_the_logs_own_taken_as_utc() {
-    let at = |stamp: &str| parse(format!("{stamp} fail2ban.filter [1]: INFO x").as_bytes()).map(|entry| entry.at);
+    let at =
+        |stamp: &str| parse(format!("{stamp} fail2ban.filter [1]: INFO x").as_bytes()).map(|entry| entry.at);
     assert_eq!(at("1970-01-01 00:00:00,007"), Some(7));
     assert_eq!(at("2026-11-19 03:14:07,123"), Some(1_795_058_047_123));
-    for impossible in ["2026-13-19 03:14:07,123", "2026-02-30 03:14:07,123", "2026-11-19 24:00:00,000", "2026-11-19T03:14:07,123", "2026-11-19 03:14:07.123", "+026-11-19 03:14:07,123", "2026-11-19 03:14:07,1\u{e9}"] {
+    for impossible in [
+        "2026-13-19 03:14:07,123",
+        "2026-02-30 03:14:07,123",
+        "2026-11-19 24:00:00,000",
+        "2026-11-19T03:14:07,123",
+        "2026-11-19 03:14:07.123",
+        "+026-11-19 03:14:07,123",
+        "2026-11-19 03:14:07,1\u{e9}",
+    ] {
         assert_eq!(at(impossible), None, "{impossible}");
     }
 }
@@ -77,7 +95,15 @@ fn hostile_and_broken_lines_are_refused() {
     ] {
         assert_eq!(actions(message), None, "{message}");
     }
-    for line in ["", "\0\0\0", "Traceback (most recent call last):", "2026-11-19 03:14:07,123", "2026-11-19 03:14:07,123 fail2ban.actions", "2026-11-19 03:14:07,123 fail2ban.actions [x]: NOTICE  [sshd] Ban 192.0.2.1", "\u{202e}2026-11-19 03:14:07,123 fail2ban.actions [1]: NOTICE  [sshd] Ban 192.0.2.1"] {
+    for line in [
+        "",
+        "\0\0\0",
+        "Traceback (most recent call last):",
+        "2026-11-19 03:14:07,123",
+        "2026-11-19 03:14:07,123 fail2ban.actions",
+        "2026-11-19 03:14:07,123 fail2ban.actions [x]: NOTICE  [sshd] Ban 192.0.2.1",
+        "\u{202e}2026-11-19 03:14:07,123 fail2ban.actions [1]: NOTICE  [sshd] Ban 192.0.2.1",
+    ] {
         assert_eq!(event(line), None, "{line}");
     }
 }
@@ -91,7 +117,8 @@ fn what_an_attacker_made_another_component_quote_bans_nobody() {
 
 #[test]
 fn nul_bytes_around_and_foreign_bytes_inside_a_line_do_not_hide_it() {
-    let mut line = b"\0\0\02026-11-19 03:14:07,123 fail2ban.actions [812]: NOTICE  [caf\xe9] Ban 192.0.2.1".to_vec();
+    let mut line =
+        b"\0\0\02026-11-19 03:14:07,123 fail2ban.actions [812]: NOTICE  [caf\xe9] Ban 192.0.2.1".to_vec();
     line.push(b'\r');
     let Some(Event::Banned(target)) = parse(&line).map(|entry| entry.event) else { panic!("not read") };
     assert_eq!(target.jail, "caf\u{fffd}");
