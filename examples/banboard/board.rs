@@ -81,7 +81,7 @@ impl Board {
         let as_of = log.as_of.unwrap_or(0);
         let first_hour = as_of.div_euclid(HOUR) * HOUR - WEEK + HOUR;
         let day = db.query_row(
-            "SELECT count(*), count(DISTINCT address) FROM bans WHERE banned_at > ?1",
+            "SELECT count(*), count(DISTINCT address) FROM bans WHERE banned_at > ?1 AND restored = 0",
             [as_of - DAY],
             |row| Ok((row.get(0)?, row.get(1)?)),
         )?;
@@ -137,7 +137,8 @@ fn country(countries: Option<&NetworkTable>, address: IpAddr) -> Option<String> 
 fn jails(db: &Connection, as_of: Millis) -> rusqlite::Result<Vec<Tally>> {
     let mut query = db.prepare_cached(
         "SELECT name, count(*) FILTER (WHERE banned_at IS NOT NULL AND ended_at IS NULL),
-                count(*) FILTER (WHERE banned_at > ?1), count(*) FILTER (WHERE banned_at > ?2)
+                count(*) FILTER (WHERE banned_at > ?1 AND restored = 0),
+                count(*) FILTER (WHERE banned_at > ?2 AND restored = 0)
          FROM (SELECT name FROM jails UNION SELECT DISTINCT jail FROM bans)
          LEFT JOIN bans ON jail = name AND (banned_at > ?2 OR ended_at IS NULL)
          GROUP BY name ORDER BY 4 DESC, 1",
@@ -153,7 +154,8 @@ fn networks(
 ) -> rusqlite::Result<Vec<Tally>> {
     let mut query = db.prepare_cached(
         "SELECT network, count(*) FILTER (WHERE ended_at IS NULL),
-                count(*) FILTER (WHERE banned_at > ?1), count(*), min(address)
+                count(*) FILTER (WHERE banned_at > ?1 AND restored = 0),
+                count(*) FILTER (WHERE restored = 0), min(address)
          FROM bans WHERE banned_at > ?2 GROUP BY network ORDER BY 4 DESC, 1 LIMIT ?3",
     )?;
     let limit = NETWORK_LIMIT.cast_signed();
@@ -176,7 +178,8 @@ fn hours(db: &Connection, first_hour: Millis) -> rusqlite::Result<Vec<u32>> {
     let mut query = db.prepare_cached(
         "SELECT hour, sum(bans) FROM (
              SELECT hour, bans FROM hourly WHERE hour >= ?1
-             UNION ALL SELECT banned_at / ?2 * ?2, 1 FROM bans WHERE counted = 0 AND banned_at >= ?1)
+             UNION ALL SELECT banned_at / ?2 * ?2, 1 FROM bans
+                       WHERE counted = 0 AND restored = 0 AND banned_at >= ?1)
          GROUP BY hour",
     )?;
     let mut rows = query.query([first_hour, HOUR])?;

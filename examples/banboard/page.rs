@@ -127,9 +127,9 @@ fn active_bans(board: &Board) -> Markup {
                     thead {
                         tr {
                             th scope="col" { "Address" }
-                            th scope="col" { abbr title="Country of the network" { "Ctry" } }
+                            th scope="col" { "Country" }
                             th scope="col" { "Jail" }
-                            th.num scope="col" { "Since" }
+                            th.num.wide scope="col" { "Since" }
                             th.num.wide scope="col" { "For" }
                             th.num scope="col" { "Until" }
                             th.num.wide scope="col" { abbr title="How often the address was banned so far" { "Times" } }
@@ -145,10 +145,10 @@ fn active_bans(board: &Board) -> Markup {
 fn active_ban(ban: &ActiveBan, as_of: Millis) -> Markup {
     html! {
         tr {
-            th.address scope="row" { (ban.address) }
+            th.address scope="row" { (breakable(&ban.address)) }
             td { (country(ban.country.as_deref())) }
             td { (ban.jail) }
-            td.num { (time(ban.banned_at, "%-d %b %H:%M")) }
+            td.num.wide { (time(ban.banned_at, "%-d %b %H:%M")) }
             td.num.wide { (span(as_of - ban.banned_at)) }
             td.num {
                 @match ban.expires_at {
@@ -174,7 +174,7 @@ fn top_networks(networks: &[Tally]) -> Markup {
                     thead {
                         tr {
                             th scope="col" { "Network" }
-                            th scope="col" { abbr title="Country of the network" { "Ctry" } }
+                            th scope="col" { "Country" }
                             th.num scope="col" { "Active" }
                             th.num scope="col" { "24 h" }
                             th.num scope="col" { "7 d" }
@@ -184,7 +184,7 @@ fn top_networks(networks: &[Tally]) -> Markup {
                     tbody {
                         @for network in networks {
                             tr {
-                                th.address scope="row" { (network.name) }
+                                th.address scope="row" { (breakable(&network.name)) }
                                 td { (country(network.country.as_deref())) }
                                 (tallies(network))
                                 td.bar aria-hidden="true" { (chart::share(network.week, most)) }
@@ -232,7 +232,7 @@ fn start_up(startup: &Startup) -> Markup {
             table.stages {
                 caption {
                     "This process was ready after " (milliseconds(startup.total_ms))
-                    ". A dark bar and the word critical mark the stages that decided this; slack is how much longer "
+                    ". A strong bar and the word critical mark the stages that decided this; slack is how much longer "
                     "another one could have taken."
                 }
                 thead {
@@ -279,6 +279,11 @@ fn footer(board: &Board) -> Markup {
             }
         }
     }
+}
+
+/// An address that may break behind a colon, because an IPv6 one is wider than a phone.
+fn breakable(address: &str) -> Markup {
+    html! { @for part in address.split_inclusive(':') { (part) wbr; } }
 }
 
 fn country(country: Option<&str>) -> Markup {

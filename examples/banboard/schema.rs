@@ -6,7 +6,8 @@ pub(crate) const MIGRATIONS: &[(&str, &str)] =
     &[("bans", BANS), ("log-position", LOG_POSITION), ("hourly", HOURLY), ("networks", NETWORKS)];
 
 /// Times are milliseconds since 1970 on the log's clock. `expires_at` is null for a ban without end.
-/// `ended_at` is null as long as the ban is active; `assumed` says that no line told its end.
+/// `ended_at` is null as long as the ban is active; `assumed` says that no line told its end. A ban that the
+/// log only saw `restored` began earlier than `banned_at`, so it belongs into no statistics.
 const BANS: &str = "
 CREATE TABLE bans (
     id         INTEGER PRIMARY KEY,
@@ -17,6 +18,7 @@ CREATE TABLE bans (
     expires_at INTEGER,
     ended_at   INTEGER CHECK (ended_at >= banned_at),
     assumed    INTEGER NOT NULL DEFAULT 0 CHECK (assumed IN (0, 1)),
+    restored   INTEGER NOT NULL CHECK (restored IN (0, 1)),
     counted    INTEGER NOT NULL DEFAULT 0 CHECK (counted IN (0, 1)),
     UNIQUE (address, jail, banned_at)
 ) STRICT;

@@ -41,10 +41,10 @@ pub(crate) fn ingest(db: &Connection, batch: &Batch, ban_time: Duration) -> rusq
         db.query_row("SELECT jail FROM log_position", [], |row| row.get(0)).optional()?.flatten();
     for entry in &batch.entries {
         match &entry.event {
-            Event::Banned(target) => begin(db, target, entry.at, false, ban_time)?,
-            Event::Restored(target) => begin(db, target, entry.at, true, ban_time)?,
+            Event::Banned(target) => begin(db, target, entry.at, Speaks::Begins, ban_time)?,
+            Event::Restored(target) => begin(db, target, entry.at, Speaks::Restores, ban_time)?,
             Event::Prolonged(target, until) => {
-                begin(db, target, entry.at, true, ban_time)?;
+                begin(db, target, entry.at, Speaks::Prolongs, ban_time)?;
                 prolong(db, target, entry.at, *until)?;
             }
             Event::Unbanned(target) => end(db, target, entry.at)?,
@@ -74,27 +74,41 @@ pub(crate) fn ingest(db: &Connection, batch: &Batch, ban_time: Duration) -> rusq
     Ok(())
 }
 
-/// A ban begins, unless it is known already. One that `continues` may have begun at any time before.
+/// How a line speaks of a ban.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Speaks {
+    /// It begins.
+    Begins,
+    /// It began just before or begins just now, and will be longer.
+    Prolongs,
+    /// It began before fail2ban stopped, which may have ended it in the log.
+    Restores,
+}
+
+/// What is known of the latest ban of a target.
+struct Latest {
+    id: i64,
+    banned_at: Millis,
+    expires_at: Option<Millis>,
+    ended_at: Option<Millis>,
+}
+
+/// Makes sure that there is a ban at that time: the one that is known, or a new one.
 fn begin(
     db: &Connection,
     target: &Target,
     at: Millis,
-    continues: bool,
+    speaks: Speaks,
     ban_time: Duration,
 ) -> rusqlite::Result<()> {
-    let address = target.address.to_string();
-    let latest = db
-        .prepare_cached(
-            "SELECT id, banned_at, ended_at FROM bans WHERE address = ?1 AND jail = ?2 AND banned_at <= ?3
-             ORDER BY banned_at DESC LIMIT 1",
-        )?
-        .query_row(params![address, target.jail, at], |row| {
-            Ok((row.get::<_, i64>(0)?, row.get::<_, Millis>(1)?, row.get::<_, Option<Millis>>(2)?))
-        })
-        .optional()?;
-    if let Some((id, banned_at, ended_at)) = latest {
-        let covered = banned_at == at || ended_at.is_none_or(|ended_at| ended_at > at);
-        if covered && (continues || at - banned_at <= SAME_BAN) {
+    if let Some(latest) = latest(db, target, at)? {
+        let covers = latest.banned_at == at || latest.ended_at.is_none_or(|ended_at| ended_at > at);
+        if covers && (speaks != Speaks::Begins || at - latest.banned_at <= SAME_BAN) {
+            return Ok(());
+        }
+        if speaks == Speaks::Restores && latest.expires_at.is_none_or(|expires_at| expires_at > at) {
+            let sql = "UPDATE bans SET ended_at = NULL, assumed = 0 WHERE id = ?1";
+            db.prepare_cached(sql)?.execute([latest.id])?;
             return Ok(());
         }
         // fail2ban bans nobody twice, so the earlier ban had ended, at the latest now.
@@ -102,7 +116,7 @@ fn begin(
             "UPDATE bans SET ended_at = max(banned_at, min(coalesce(expires_at, ?2), ?2)), assumed = 1
              WHERE id = ?1 AND ended_at IS NULL",
         )?
-        .execute(params![id, at])?;
+        .execute(params![latest.id, at])?;
     }
     let known: Option<Option<Millis>> = db
         .prepare_cached("SELECT ban_ms FROM jails WHERE name = ?1")?
@@ -110,11 +124,31 @@ fn begin(
         .optional()?;
     let default = || Some(Millis::try_from(ban_time.as_millis()).unwrap_or(Millis::MAX));
     let expires_at = known.unwrap_or_else(default).map(|ban_ms| at.saturating_add(ban_ms));
+    let restored = speaks == Speaks::Restores;
     db.prepare_cached(
-        "INSERT OR IGNORE INTO bans (jail, address, network, banned_at, expires_at) VALUES (?1, ?2, ?3, ?4, ?5)",
+        "INSERT OR IGNORE INTO bans (jail, address, network, banned_at, expires_at, restored)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?
-    .execute(params![target.jail, address, network_of(target.address), at, expires_at])?;
+    .execute(params![
+        target.jail,
+        target.address.to_string(),
+        network_of(target.address),
+        at,
+        expires_at,
+        restored
+    ])?;
     Ok(())
+}
+
+fn latest(db: &Connection, target: &Target, at: Millis) -> rusqlite::Result<Option<Latest>> {
+    db.prepare_cached(
+        "SELECT id, banned_at, expires_at, ended_at FROM bans WHERE address = ?1 AND jail = ?2 AND banned_at <= ?3
+         ORDER BY banned_at DESC LIMIT 1",
+    )?
+    .query_row(params![target.address.to_string(), target.jail, at], |row| {
+        Ok(Latest { id: row.get(0)?, banned_at: row.get(1)?, expires_at: row.get(2)?, ended_at: row.get(3)? })
+    })
+    .optional()
 }
 
 fn prolong(db: &Connection, target: &Target, at: Millis, until: Option<Millis>) -> rusqlite::Result<()> {
@@ -162,7 +196,7 @@ pub(crate) fn expire(db: &Connection) -> rusqlite::Result<usize> {
 pub(crate) fn count_hours(db: &Connection) -> rusqlite::Result<usize> {
     db.execute(
         "INSERT INTO hourly (hour, jail, bans)
-         SELECT banned_at / ?1 * ?1, jail, count(*) FROM bans WHERE counted = 0 GROUP BY 1, 2
+         SELECT banned_at / ?1 * ?1, jail, count(*) FROM bans WHERE counted = 0 AND restored = 0 GROUP BY 1, 2
          ON CONFLICT (hour, jail) DO UPDATE SET bans = bans + excluded.bans",
         [HOUR],
     )?;
