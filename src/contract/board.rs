@@ -51,6 +51,8 @@ pub(crate) struct Board {
 pub(crate) struct Cell {
     state: AtomicU8,
     pub(crate) optional: bool,
+    /// How long the start may take, from when the prerequisites are up.
+    pub(crate) timeout: Duration,
     healthy: AtomicBool,
     /// Whether its failure was told: what it acquires after that is released again.
     given_up: AtomicBool,
@@ -69,10 +71,9 @@ impl Board {
     pub(crate) fn new(
         graph: Graph,
         order: Vec<StageId>,
-        optional: impl Fn(StageId) -> bool,
+        cells: Vec<Cell>,
         sink: Option<EventSink>,
     ) -> Arc<Self> {
-        let cells = graph.ids().map(|id| Cell::new(optional(id))).collect();
         Arc::new(Self {
             graph,
             order,
@@ -116,9 +117,10 @@ impl Board {
         reached(&self.ready_at)
     }
 
-    pub(crate) fn set_stop_deadline(&self, deadline: Instant) {
-        // Stopping begins once; a second call could only be later and must not extend the budget.
-        let _already_stopping = self.stop_deadline.set(deadline);
+    /// Says when everything must have stopped. Stopping begins once: what was said first holds, and is
+    /// returned, so that nothing can extend the budget.
+    pub(crate) fn set_stop_deadline(&self, deadline: Instant) -> Instant {
+        *self.stop_deadline.get_or_init(|| deadline)
     }
 
     pub(crate) fn stop_deadline(&self) -> Option<Instant> {
@@ -207,10 +209,11 @@ impl std::fmt::Debug for Board {
 }
 
 impl Cell {
-    fn new(optional: bool) -> Self {
+    pub(crate) fn new(optional: bool, timeout: Duration) -> Self {
         Self {
             state: AtomicU8::new(StageState::Pending as u8),
             optional,
+            timeout,
             healthy: AtomicBool::new(true),
             given_up: AtomicBool::new(false),
             was_up: AtomicBool::new(false),

@@ -13,12 +13,7 @@ use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    board::Board,
-    guard::{GuardKeeper, WorkerGuard},
-    state::StopReason,
-    status::Status,
-};
+use super::{board::Board, guard::WorkerGuard, state::StopReason, status::Status};
 use crate::{error::StageResult, ids::StageId};
 
 /// One undo, and the step during which it was registered.
@@ -134,8 +129,8 @@ impl StageContext {
     }
 
     /// Hands the worker-mode stage's guard to all later stages.
-    pub(crate) fn publish_worker(&self, keeper: &GuardKeeper) {
-        self.0.board.publish_worker(keeper.guard());
+    pub(crate) fn publish_worker(&self, guard: WorkerGuard) {
+        self.0.board.publish_worker(guard);
     }
 
     pub(crate) fn next_attempt(&self) -> u32 {

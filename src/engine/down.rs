@@ -19,6 +19,13 @@ use crate::{
     ids::StageId,
 };
 
+/// How much of what is left of the budget one hook may use: half, so that a hook that hangs leaves the
+/// others their share, however many of them hang; the last one nearly all, so that the engine still hears
+/// of it before the budget itself ends.
+pub(super) fn slice(left: Duration, is_last: bool) -> Duration {
+    if is_last { left - left / 16 } else { left / 2 }
+}
+
 /// How a stop ended.
 pub(super) struct Outcome {
     pub(super) result: Result<(), StageError>,
@@ -71,9 +78,8 @@ impl Engine {
     /// process (docs/adr/0002).
     pub(super) async fn down(&mut self, reason: &StopReason) -> StopSummary {
         let began = Instant::now();
-        let deadline = began + self.limits.shutdown;
         self.board.set_phase(Phase::Stopping);
-        self.board.set_stop_deadline(deadline);
+        let deadline = self.board.set_stop_deadline(began + self.limits.shutdown);
         self.cancel.cancel();
         for id in self.in_state(&[StageState::Pending]) {
             self.change(id, Change::Skip);
@@ -123,11 +129,9 @@ impl Engine {
         };
         self.change(id, Change::Stop);
         self.board.emit(&Event::StageStopping { stage: self.name(id) });
-        let left = deadline.saturating_duration_since(Instant::now());
-        // Half of what is left, so that a hook that hangs leaves the others their share; a stage that
-        // needs nothing is the last of its chain and may use all.
+        // A stage that needs nothing is the last of its chain.
         let is_last = self.board.graph.prerequisites(id).next().is_none();
-        let slice = if is_last { left } else { left / 2 };
+        let slice = slice(deadline.saturating_duration_since(Instant::now()), is_last);
         let spec = &mut self.specs[id.index()];
         let slice = spec.stop_timeout.map_or(slice, |own| own.min(slice));
         let cx = StopContext { reason: reason.clone(), deadline: Instant::now() + slice };

@@ -108,9 +108,8 @@ impl Engine {
     /// Starts a stage whose prerequisites have settled.
     fn launch(&mut self, id: StageId) {
         let limits = self.limits;
-        let spec = &mut self.specs[id.index()];
-        let timeout = spec.timeout.unwrap_or(limits.stage);
-        let start = spec.start.take();
+        let timeout = self.board.cell(id).timeout;
+        let start = self.specs[id.index()].start.take();
         self.change(id, Change::Launch);
         self.board.emit(&Event::StageStarting { stage: self.name(id) });
         let bound =
@@ -206,9 +205,8 @@ impl Engine {
         if cell.tell_blocking() {
             self.board.emit(&Event::StageBlocking { stage: self.name(id), step: cell.current_step() });
         }
-        let limit = self.specs[id.index()].timeout.unwrap_or(self.limits.stage);
         let running = self.board.now().saturating_sub(cell.launched_after().unwrap_or_default());
-        if self.state(id) == StageState::Starting && running > limit {
+        if self.state(id) == StageState::Starting && running > cell.timeout {
             self.change(id, Change::Interrupt);
             let error = up::blocked_error();
             self.note_failure(id, stage_failure(&self.board, id, FailurePhase::Start, error, 1));
@@ -289,8 +287,8 @@ impl Engine {
         shutdown.cancel();
         checks.shutdown().await;
         let began = Instant::now();
+        self.board.set_stop_deadline(began + self.limits.shutdown);
         self.end_serving(&mut serving, &reason, &mut failure).await;
-        self.limits.shutdown = self.limits.shutdown.saturating_sub(began.elapsed());
         let mut summary = self.down(&reason).await;
         summary.elapsed = began.elapsed();
         StopReport { reason, failure, summary, timeline: Status(self.board.clone()).timeline() }

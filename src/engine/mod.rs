@@ -41,6 +41,7 @@ pub(crate) mod plan;
 pub(crate) mod running;
 mod up;
 
+pub(crate) use hook::BLOCKING_TICKS;
 use plan::{BoxServe, Spec};
 
 /// The time limits of a whole start-up and shutdown.

@@ -14,7 +14,7 @@ use super::{Command, Engine, Limits, SharedOutputs, defect, plan::Plan};
 use crate::{
     codes::GRAPH_INVALID,
     contract::{
-        board::Board,
+        board::{Board, Cell},
         event::EventSink,
         guard::WorkerGuard,
         needs::{Handle, OptionalHandle, Outputs},
@@ -64,8 +64,9 @@ impl Prepared {
             Ok(_) => return Err(invalid_graph(&plan.problems)),
             Err(found) => return Err(invalid_graph(&[plan.problems, found].concat())),
         };
-        let optional: Vec<bool> = plan.specs.iter().map(|spec| spec.optional).collect();
-        let board = Board::new(plan.graph, order, |id| optional[id.index()], sink);
+        let cells =
+            plan.specs.iter().map(|spec| Cell::new(spec.optional, spec.timeout.unwrap_or(limits.stage)));
+        let board = Board::new(plan.graph, order, cells.collect(), sink);
         let engine = Engine::new(board.clone(), limits, plan.specs, plan.serve);
         let (sender, commands) = mpsc::unbounded_channel();
         Ok(Self { engine, commands, control: Control(sender), board })

@@ -8,7 +8,8 @@ use tokio::{
 };
 
 use super::{
-    Announced, CANCEL_GRACE, Settled, defect, hook::Hook, hook::panicked, plan::Start, stage_failure,
+    Announced, CANCEL_GRACE, Settled, defect, down::slice, hook::Hook, hook::panicked, plan::Start,
+    stage_failure,
 };
 use crate::{
     codes::{STAGE_BLOCKED_EXECUTOR, STAGE_TIMEOUT},
@@ -163,15 +164,18 @@ impl StartTask {
         Outcome::Ended { announced: true }
     }
 
-    /// Runs the undos, last in, first out; each may use half of what is left of the budget, the last all.
-    /// Returns whether all of them succeeded.
+    /// Runs the undos, last in, first out: all of them within this stage's slice of the budget, and each
+    /// within a slice of that. Returns whether all of them succeeded.
     async fn undo(&self, problems: &mut Vec<StopProblem>) -> bool {
-        let began = Instant::now();
         let before = problems.len();
+        let now = Instant::now();
+        // An attempt may be undone long before anything stops; it then has a budget of its own.
+        let left = self.board().stop_deadline().map_or(self.shutdown, |at| at.saturating_duration_since(now));
+        let needs_nothing = self.board().graph.prerequisites(self.id()).next().is_none();
+        let deadline = now + slice(left, needs_nothing);
         while let Some(undo) = self.cx.pop_undo() {
-            let deadline = self.board().stop_deadline().unwrap_or(began + self.shutdown);
             let left = deadline.saturating_duration_since(Instant::now());
-            let slice = if self.cx.undo_count() == 0 { left } else { left / 2 };
+            let slice = slice(left, self.cx.undo_count() == 0);
             if let Err(error) = self.run_undo(undo, slice).await {
                 problems.push(self.problem(error));
             }

@@ -1,1 +1,19 @@
+//! Floor 3: exactly one worker. Imports floors 0 to 2, and knows neither the engine nor the reports.
+//!
+//! Evidence of a second worker is judged in layers, cheapest first, and before any resource is touched:
+//! what the environment declares (`declared`), then a lock that the kernel keeps (`file_lock`), on a file
+//! system that is known to keep it (`mounts`, `sharing`). `worker_mode` puts them in their order.
 
+pub(crate) mod data_dir;
+mod declared;
+mod file_lock;
+mod flock;
+mod heartbeat;
+mod held;
+mod holder;
+mod mounts;
+#[cfg(test)]
+mod other_process;
+mod sharing;
+mod siblings;
+pub(crate) mod worker_mode;

@@ -150,7 +150,7 @@ async fn a_lost_lock_stops_everything_at_once_and_in_order() {
     let publish = keeper.clone();
     let root = plan
         .builder("worker-mode", (), async move |cx: StageContext, ()| {
-            cx.publish_worker(&publish);
+            cx.publish_worker(publish.guard());
             Ok(())
         })
         .required();

@@ -1,0 +1,79 @@
+//! The kernel's file lock. This is the only file that uses `fs2`.
+
+use std::{fs::File, io, path::Path};
+
+use rustix::{
+    fs::{Mode, OFlags},
+    io::Errno,
+};
+
+/// What came of one attempt to lock.
+#[derive(Debug)]
+pub(super) enum Attempt {
+    Acquired,
+    /// Somebody else has the lock.
+    Held,
+    /// The lock could not be taken, and nobody is known to have it: `ENOLCK`, `ENOTSUP`, `EIO`.
+    Failed(io::Error),
+}
+
+/// Tries to lock an open file, without waiting.
+///
+/// The lock belongs to the open file, so it is released when the last descriptor of it is closed, at the
+/// latest by the kernel when the process ends (flock(2)). There is no function to unlock: whoever
+/// unlocked a descriptor that a child process inherited would unlock it for the parent, too.
+pub(super) fn try_lock(file: &File) -> Attempt {
+    // Called by its full name, because the standard library's own methods shadow most of this trait.
+    attempt(fs2::FileExt::try_lock_exclusive(file))
+}
+
+fn attempt(outcome: io::Result<()>) -> Attempt {
+    match outcome {
+        Ok(()) => Attempt::Acquired,
+        Err(error) if error.raw_os_error() == Some(Errno::WOULDBLOCK.raw_os_error()) => Attempt::Held,
+        Err(error) => Attempt::Failed(error),
+    }
+}
+
+/// Opens the file that is to be locked, and creates it if asked to.
+///
+/// A symbolic link in the last place is not followed, and nothing is waited for: opening a pipe or a
+/// device could last for ever. The descriptor is not inherited by programs that this process starts, for
+/// such a program would keep the lock alive.
+pub(super) fn open(path: &Path, create: bool) -> io::Result<File> {
+    let always = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let flags = if create { always | OFlags::CREATE } else { always };
+    Ok(File::from(rustix::fs::open(path, flags, Mode::from_raw_mode(0o640))?))
+}
+
+/// How many bytes this process may still write to the file system of `path`.
+pub(super) fn free_space(path: &Path) -> io::Result<u64> {
+    fs2::available_space(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_held_lock_counts_as_held_and_only_success_as_acquired() {
+        assert!(matches!(attempt(Ok(())), Attempt::Acquired));
+        for held in [Errno::WOULDBLOCK, Errno::AGAIN] {
+            assert!(matches!(attempt(Err(held.into())), Attempt::Held), "{held}");
+        }
+        for failed in [Errno::NOLCK, Errno::NOTSUP, Errno::OPNOTSUPP, Errno::NOSYS, Errno::IO, Errno::INTR] {
+            assert!(matches!(attempt(Err(failed.into())), Attempt::Failed(_)), "{failed}");
+        }
+        assert!(matches!(attempt(Err(io::ErrorKind::WouldBlock.into())), Attempt::Failed(_)));
+    }
+
+    #[test]
+    fn two_open_files_of_one_process_exclude_each_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let first = open(&path, true).unwrap();
+        assert!(matches!(try_lock(&first), Attempt::Acquired));
+        assert!(matches!(try_lock(&open(&path, false).unwrap()), Attempt::Held));
+        assert!(matches!(try_lock(&first), Attempt::Acquired));
+    }
+}

@@ -1,0 +1,90 @@
+use super::*;
+
+fn holder(version: &str) -> Holder {
+    Holder::this_process(InstanceId::mint(), "shop", version)
+}
+
+fn lock(content: Content) -> (Option<Uuid>, Option<Holder>) {
+    let Content::Lock { lock_uuid, holder } = content else { panic!("not a lock file: {content:?}") };
+    (lock_uuid, holder)
+}
+
+#[test]
+fn the_identity_stays_while_holders_come_and_go() {
+    let file = tempfile::tempfile().unwrap();
+    assert_eq!(read(&file).unwrap(), Content::Blank);
+    let lock_uuid = mint(&file).unwrap();
+    assert_eq!(lock(read(&file).unwrap()), (Some(lock_uuid), None));
+    for version in ["1.0.0-a-long-one-that-leaves-a-tail", "2"] {
+        let holder = holder(version);
+        describe(&file, &holder).unwrap();
+        assert_eq!(lock(read(&file).unwrap()), (Some(lock_uuid), Some(holder)));
+    }
+    clear(&file).unwrap();
+    assert_eq!(lock(read(&file).unwrap()), (Some(lock_uuid), None));
+}
+
+#[test]
+fn a_power_cut_before_the_first_line_was_stored_leaves_a_new_file() {
+    for bytes in [b"".as_slice(), &[0; 80], &MAGIC[..1], MAGIC] {
+        assert_eq!(parse(bytes), Content::Blank);
+    }
+}
+
+#[test]
+fn files_that_are_not_locks_are_left_alone() {
+    let foreign: [&[u8]; 6] =
+        [b"SQLite format 3\0", b"{}", b"{\"schema\":\"other/1\"}", b"4711\n", b"\xff\xfe", &[1; 5000]];
+    for bytes in foreign {
+        assert_eq!(parse(bytes), Content::Foreign);
+    }
+}
+
+#[test]
+fn a_torn_or_forged_description_is_nobody_and_the_identity_is_kept() {
+    let lock_uuid = Uuid::new_v4();
+    let complete = serde_json::to_string(&holder("1")).unwrap();
+    let torn = &complete[..complete.len() / 2];
+    let wrong_pid = complete.replace("\"pid\":", "\"pid\":-");
+    let nested = "[".repeat(3000);
+    for line in ["", "\n", torn, "null", "\u{0}\u{0}", &wrong_pid, &nested] {
+        assert_eq!(
+            lock(parse(format!("{}{line}", header(lock_uuid)).as_bytes())),
+            (Some(lock_uuid), None),
+            "{line}"
+        );
+    }
+    let damaged = header(lock_uuid).replace("lock_uuid", "lock_uuix");
+    assert_eq!(lock(parse(damaged.as_bytes())), (None, None));
+}
+
+#[test]
+fn what_a_holder_wrote_cannot_command_a_terminal_nor_fill_it() {
+    let hostile = Holder {
+        instance: "é".repeat(100),
+        version: "1\u{1b}[2J\n".to_owned(),
+        host: "h".repeat(1000),
+        ..holder("1")
+    };
+    let text = format!("{}{}\n", header(Uuid::new_v4()), serde_json::to_string(&hostile).unwrap());
+    let shown = lock(parse(text.as_bytes())).1.unwrap();
+    assert_eq!(shown.version, "1?[2J?");
+    assert_eq!((shown.host.len(), shown.short()), (TEXT_MAX, "????????"));
+}
+
+#[test]
+fn no_more_than_the_bound_is_read() {
+    let file = tempfile::tempfile().unwrap();
+    mint(&file).unwrap();
+    file.set_len(1 << 40).unwrap();
+    assert_eq!(lock(read(&file).unwrap()).1, None);
+}
+
+#[test]
+fn the_largest_description_fits_what_is_read() {
+    let longest = "\\".repeat(1000);
+    let file = tempfile::tempfile().unwrap();
+    mint(&file).unwrap();
+    describe(&file, &Holder::this_process(InstanceId::mint(), &longest, &longest)).unwrap();
+    assert!(lock(read(&file).unwrap()).1.is_some());
+}

@@ -1,0 +1,152 @@
+//! The mounts of this process, as the kernel lists them, and how far their file locks can be trusted.
+
+use std::{
+    ffi::OsString,
+    fs,
+    os::{
+        fd::{AsRawFd, BorrowedFd},
+        unix::ffi::OsStringExt,
+    },
+    path::{Path, PathBuf},
+};
+
+/// File systems on local disks, whose locks are kept by the one kernel that mounts them.
+const LOCAL: &[&str] =
+    &["ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "bcachefs", "jfs", "nilfs2", "ubifs"];
+
+/// File systems that live in memory or as a layer over an image: each container has its own.
+const EPHEMERAL: &[&str] = &["tmpfs", "ramfs", "rootfs", "overlay", "aufs"];
+
+/// One line of `/proc/self/mountinfo` (proc_pid_mountinfo(5)).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Mount {
+    id: u64,
+    /// Major and minor number of the file system: the same wherever and however often it is mounted.
+    pub(super) device: (u32, u32),
+    /// Which directory of the file system is mounted.
+    pub(super) root: PathBuf,
+    /// Where it is mounted.
+    pub(super) point: PathBuf,
+    /// The file system's type, for instance `ext4` or `fuse.sshfs`.
+    pub(super) kind: String,
+    pub(super) read_only: bool,
+}
+
+/// How far a file system's locks can be trusted to be seen by every other instance.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Class {
+    Local,
+    Ephemeral,
+    /// Network file systems, FUSE, the shared folders of virtual machines, and whatever is not known:
+    /// some keep two lock domains for one file, some lose locks on a reconnect (flock(2), NOTES;
+    /// docker/for-mac#7004, where a self-test passes and the locks fail later).
+    Untrusted,
+}
+
+impl Mount {
+    /// Stands for a mount that is not in the list, or for a list that cannot be read.
+    pub(super) fn unknown(point: PathBuf) -> Self {
+        let kind = "unknown".to_owned();
+        Self { id: 0, device: (0, 0), root: PathBuf::new(), point, kind, read_only: false }
+    }
+
+    pub(super) fn class(&self) -> Class {
+        if LOCAL.contains(&self.kind.as_str()) {
+            Class::Local
+        } else if EPHEMERAL.contains(&self.kind.as_str()) {
+            Class::Ephemeral
+        } else {
+            Class::Untrusted
+        }
+    }
+
+    /// For people: `/data on ext4, read-write`.
+    pub(super) fn describe(&self) -> String {
+        let access = if self.read_only { "read-only" } else { "read-write" };
+        format!("{} on {}, {access}", self.point.display(), self.kind)
+    }
+
+    /// The name of the container engine's volume, where the mount is one: Docker and Podman keep the
+    /// data of a named volume in `volumes/<name>/_data`.
+    pub(super) fn volume_name(&self) -> Option<&str> {
+        let parts: Vec<&str> = self.root.iter().filter_map(|part| part.to_str()).collect();
+        let name = parts.windows(3).find(|three| three[0] == "volumes" && three[2] == "_data")?[1];
+        // It is pasted into a shell, so nothing that a shell could understand may be in it.
+        let plain = |each: char| each.is_ascii_alphanumeric() || "_.-".contains(each);
+        name.chars().all(plain).then_some(name)
+    }
+}
+
+/// The mount that holds an open file or directory.
+///
+/// The kernel names the mount of an open file by its number (`mnt_id` in proc_pid_fdinfo(5)), so
+/// symbolic links, mounts over mounts and renamed directories need no thought. A mount that cannot be
+/// found is of the type `unknown`, which nobody trusts.
+pub(super) fn mount_of(open: BorrowedFd<'_>, path: &Path) -> Mount {
+    let number = fs::read_to_string(format!("/proc/self/fdinfo/{}", open.as_raw_fd()))
+        .ok()
+        .and_then(|text| mount_number(&text));
+    number
+        .and_then(|number| own().into_iter().find(|mount| mount.id == number))
+        .unwrap_or_else(|| Mount::unknown(path.to_owned()))
+}
+
+/// The mounts that this process sees.
+pub(super) fn own() -> Vec<Mount> {
+    read(Path::new("/proc/self/mountinfo"))
+}
+
+/// The mounts in a file of the form of `/proc/self/mountinfo`; none where it cannot be read.
+pub(super) fn read(list: &Path) -> Vec<Mount> {
+    fs::read(list).map(|text| parse(&text)).unwrap_or_default()
+}
+
+fn mount_number(fdinfo: &str) -> Option<u64> {
+    fdinfo.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok())
+}
+
+/// Lines that are not of the documented form are left out: their mounts are then not known.
+pub(super) fn parse(text: &[u8]) -> Vec<Mount> {
+    text.split(|&byte| byte == b'\n').filter_map(parse_line).collect()
+}
+
+fn parse_line(line: &[u8]) -> Option<Mount> {
+    let fields: Vec<&[u8]> = line.split(|&byte| byte == b' ').collect();
+    // Six fields, then any number of optional ones up to a lone hyphen, then three more.
+    let end_of_optional = fields.iter().skip(6).position(|field| field == b"-")? + 6;
+    let &[id, _parent, device, root, point, options, ..] = fields.as_slice() else { return None };
+    let &[_hyphen, kind, _source, super_options, ..] = fields.get(end_of_optional..)? else { return None };
+    let (major, minor) = std::str::from_utf8(device).ok()?.split_once(':')?;
+    let read_only = |options: &[u8]| options.split(|&byte| byte == b',').any(|option| option == b"ro");
+    Some(Mount {
+        id: std::str::from_utf8(id).ok()?.parse().ok()?,
+        device: (major.parse().ok()?, minor.parse().ok()?),
+        root: unescape(root).into(),
+        point: unescape(point).into(),
+        kind: unescape(kind).into_string().ok()?,
+        read_only: read_only(options) || read_only(super_options),
+    })
+}
+
+/// Undoes the kernel's escapes: a blank, tab, line feed or backslash is written as `\` and three octal
+/// digits.
+fn unescape(field: &[u8]) -> OsString {
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let [first, tail @ ..] = rest {
+        match rest {
+            [b'\\', a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', tail @ ..] => {
+                bytes.push((a - b'0') * 64 + (b - b'0') * 8 + (c - b'0'));
+                rest = tail;
+            }
+            _ => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    OsString::from_vec(bytes)
+}
+
+#[cfg(test)]
+mod tests;

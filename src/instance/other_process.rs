@@ -1,0 +1,131 @@
+//! A second process for tests: this test program once more, which takes the lock that it is given.
+
+use std::{
+    env, io,
+    io::{BufRead, BufReader, Read},
+    path::Path,
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
+
+use super::{
+    file_lock::{FileLock, Outcome, acquire},
+    holder::Holder,
+};
+use crate::ids::InstanceId;
+
+const LOCK: &str = "SOLOSTART_TEST_LOCK";
+const ANSWERS: [&str; 3] = ["acquired", "held", "failed"];
+
+pub(super) struct OtherProcess {
+    child: Child,
+    /// What came of its attempt to lock: `acquired`, `held` or `failed`.
+    pub(super) said: String,
+}
+
+impl OtherProcess {
+    /// Starts the process and waits until it has tried to take the lock. It lives until it is killed.
+    pub(super) fn locking(path: &Path) -> Self {
+        let mut child = Command::new(env::current_exe().unwrap())
+            .args(["--exact", "instance::other_process::tries_to_lock_and_waits", "--nocapture"])
+            .env(LOCK, path)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let said = lines.into_iter().find(|line| ANSWERS.contains(&line.as_str())).expect("an answer");
+        Self { child, said }
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Stops it with SIGSTOP, and waits until it has stopped.
+    pub(super) fn stop(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::STOP).unwrap();
+        self.wait_for(WaitIdOptions::STOPPED);
+    }
+
+    /// Kills it with SIGKILL, and waits until it is gone.
+    pub(super) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Kills it with SIGKILL, and leaves it as a zombie.
+    pub(super) fn kill_without_waiting(&mut self) {
+        self.child.kill().unwrap();
+        self.wait_for(WaitIdOptions::EXITED);
+    }
+
+    fn wait_for(&self, change: WaitIdOptions) {
+        waitid(WaitId::Pid(Pid::from_child(&self.child)), change | WaitIdOptions::NOWAIT).unwrap();
+    }
+}
+
+impl Drop for OtherProcess {
+    fn drop(&mut self) {
+        // It may have been killed and waited for already.
+        let _gone = self.child.kill().and_then(|()| self.child.wait());
+    }
+}
+
+/// What the other process does. On its own it does nothing.
+#[test]
+fn tries_to_lock_and_waits() {
+    let Some(path) = env::var_os(LOCK) else { return };
+    let outcome = acquire(Path::new(&path), &|_| Ok(()));
+    let answer = match &outcome {
+        Ok(Outcome::Acquired(lock)) => {
+            lock.describe(&Holder::this_process(InstanceId::mint(), "shop", "1.0")).unwrap();
+            "acquired"
+        }
+        Ok(Outcome::Held(_)) => "held",
+        Err(_) => "failed",
+    };
+    println!("\n{answer}");
+    io::stdin().read_to_end(&mut Vec::new()).unwrap();
+}
+
+/// Takes a lock that its holder has just given back.
+///
+/// Tests run beside each other, and a program that one of them starts has every descriptor of this
+/// process from its `fork` up to its `exec`: for that instant a closed lock file is still open.
+pub(super) fn relock(path: &Path) -> FileLock {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        match acquire(path, &|_| Ok(())).unwrap() {
+            Outcome::Acquired(lock) => return lock,
+            Outcome::Held(contest) => assert!(Instant::now() < deadline, "{contest:?}"),
+        }
+        thread::yield_now();
+    }
+}
+
+/// Runs `body` as somebody whom permissions bind, which they do not for root.
+pub(super) fn unprivileged<T: Send>(body: impl FnOnce() -> T + Send) -> T {
+    use rustix::{
+        fs::{Gid, Uid},
+        process::geteuid,
+        thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid},
+    };
+    let nobody = 65_534;
+    let run = || {
+        if geteuid().is_root() {
+            // The system calls change this thread alone.
+            set_thread_groups(&[]).unwrap();
+            let group = Gid::from_raw(nobody);
+            set_thread_res_gid(group, group, group).unwrap();
+            let user = Uid::from_raw(nobody);
+            set_thread_res_uid(user, user, user).unwrap();
+        }
+        body()
+    };
+    thread::scope(|scope| scope.spawn(run).join().unwrap())
+}

@@ -1,0 +1,123 @@
+//! Whether the place of the lock file is one that every other instance sees, too.
+//!
+//! A lock excludes only those who open the same file. What lives in memory or in a container's own
+//! layers is a new, empty place for each container, where the lock is always free: the check would pass
+//! and protect nothing. On the machine itself the same types are harmless, because a `tmpfs` on `/tmp` is
+//! one for all processes. So such a file system is accepted only where the kernel shows that it belongs
+//! to the machine; without that proof it counts as the container's own (invariant 7).
+
+use std::{fs, path::Path};
+
+use super::mounts::{self, Class, Mount};
+use crate::{
+    codes,
+    error::{StageError, StageResult},
+};
+
+/// What `/proc/self/ns/pid` leads to in the first PID namespace of a machine. The number is fixed
+/// (`PID_NS_INIT_INO`, linux/nsfs.h); containers have others.
+const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
+
+/// Who sees what is on a mount.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Reach {
+    /// Every process of this machine that is given the path or the volume.
+    Machine,
+    /// This container alone, as far as can be shown.
+    Container,
+    /// Other machines or virtual machines, through a file system whose locks cannot be trusted.
+    Elsewhere,
+}
+
+/// What decides whether a mount belongs to the machine or to a container.
+pub(super) struct Surroundings {
+    first_pid_namespace: bool,
+    own: Vec<Mount>,
+    /// The mounts of process 1, which in the first PID namespace is the machine's own `init`.
+    init: Vec<Mount>,
+}
+
+impl Surroundings {
+    pub(super) fn read() -> Self {
+        let namespace = fs::read_link("/proc/self/ns/pid");
+        Self {
+            first_pid_namespace: namespace.is_ok_and(|link| link == Path::new(FIRST_PID_NAMESPACE)),
+            own: mounts::own(),
+            init: mounts::read(Path::new("/proc/1/mountinfo")),
+        }
+    }
+
+    /// Whether this process runs on the machine itself: its root directory is that of the machine's
+    /// `init`. The namespace alone would not do, because a container can be given the machine's
+    /// (`docker run --pid=host`).
+    fn on_the_machine(&self) -> bool {
+        let root = |mounts: &[Mount]| {
+            let last = mounts.iter().rfind(|mount| mount.point == Path::new("/"));
+            last.map(|mount| (mount.device, mount.root.clone()))
+        };
+        self.first_pid_namespace && root(&self.own).is_some() && root(&self.own) == root(&self.init)
+    }
+
+    /// Whether this process runs in a container of an engine: Docker, Podman and Kubernetes all mount
+    /// `/etc/hosts` from outside. Marker files such as `/.dockerenv` outlive the container when its
+    /// image becomes that of a virtual machine, and other engines write none.
+    pub(super) fn in_container(&self) -> bool {
+        !self.on_the_machine() && self.own.iter().any(|mount| mount.point == Path::new("/etc/hosts"))
+    }
+
+    pub(super) fn reach(&self, mount: &Mount) -> Reach {
+        let machine = match mount.class() {
+            Class::Untrusted => return Reach::Elsewhere,
+            Class::Ephemeral => {
+                self.on_the_machine() && self.init.iter().any(|other| other.device == mount.device)
+            }
+            // With the storage drivers btrfs, zfs and vfs a container's own layers have a local type.
+            Class::Local => !(self.in_container() && mount.point == Path::new("/")),
+        };
+        if machine { Reach::Machine } else { Reach::Container }
+    }
+}
+
+/// Refuses a lock file that other instances cannot see or whose lock they might not respect.
+///
+/// `allowed` is the value of `<P>_ALLOW_UNSHARED_LOCK`: the types of file system that the operator
+/// accepts, separated by commas, exactly as the kernel and the refusal name them (`overlay`, `nfs4`). A
+/// bare "yes" accepts nothing, so that whoever allows one file system has not allowed the next.
+///
+/// # Errors
+/// `lock.not-shared`.
+pub(super) fn require(
+    mount: &Mount,
+    reach: Reach,
+    lock: &Path,
+    prefix: &str,
+    allowed: &str,
+) -> StageResult<()> {
+    let kind = &mount.kind;
+    let (seen, why) = match reach {
+        Reach::Machine => return Ok(()),
+        Reach::Container => ("by this container alone", "Another replica would get a lock file of its own."),
+        Reach::Elsewhere => {
+            ("perhaps beyond this machine", "Such a file system can grant one lock to two at once.")
+        }
+    };
+    if allowed.split(',').any(|name| name.trim() == kind) {
+        let lock = lock.display();
+        tracing::warn!(%lock, file_system = %kind, "others may not see the lock: {prefix}_ALLOW_UNSHARED_LOCK");
+        return Ok(());
+    }
+    let cause = format!(
+        "The lock file {} is on a file system of type {kind}, where it protects nothing. {why}",
+        lock.display()
+    );
+    Err(StageError::new(codes::LOCK_NOT_SHARED, cause)
+        .fact("lock file", lock.display().to_string())
+        .fact("mount", mount.describe())
+        .fact("seen", seen)
+        .hint(format!("Keep the data on a named volume: `volumes: [data:/data]` and {prefix}_DATA_DIR=/data"))
+        .hint(format!("Or put the lock alone on a local disk that all instances share: {prefix}_LOCK_PATH"))
+        .hint(format!("Is there only ever one copy, as in development? {prefix}_ALLOW_UNSHARED_LOCK={kind}")))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,139 @@
+use std::{
+    fs,
+    os::{fd::AsFd, unix::fs::PermissionsExt},
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::instance::{
+    mounts::mount_of,
+    other_process::{OtherProcess, unprivileged},
+};
+
+/// A service whose data is in `dir`, on whatever file system tests run.
+fn config(dir: &TempDir) -> WorkerConfig {
+    WorkerConfig {
+        instance: InstanceId::mint(),
+        service: "shop".to_owned(),
+        version: "1.0".to_owned(),
+        prefix: "SHOP".to_owned(),
+        data_dir: dir.path().join("data"),
+        lock_path: dir.path().join("data/shop.lock"),
+        allow_unshared: mount_of_dir(dir).kind,
+        worker_variables: Vec::new(),
+        lookup: Box::new(|_| None),
+    }
+}
+
+fn mount_of_dir(dir: &TempDir) -> Mount {
+    mount_of(fs::File::open(dir.path()).unwrap().as_fd(), dir.path())
+}
+
+fn code(config: &WorkerConfig) -> &'static str {
+    acquire(config).unwrap_err().failure_code().name
+}
+
+/// Takes a lock that was just given back; see `other_process::relock`.
+fn reacquire(config: &WorkerConfig) -> HeldWorker {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        match acquire(config) {
+            Ok(held) => return held,
+            Err(error) => assert!(Instant::now() < deadline, "{error:?}"),
+        }
+    }
+}
+
+#[test]
+fn one_worker_holds_and_a_second_is_refused_until_it_is_released() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = acquire(&config(&dir)).unwrap();
+    let (guard, lock) = (first.guard(), first.lock());
+    assert!(guard.is_exclusive());
+    assert_eq!(guard.check(), Ok(()));
+    assert_eq!(lock.file, config(&dir).lock_path);
+    assert_eq!(code(&config(&dir)), "lock.held");
+    assert_eq!(guard.check(), Ok(()));
+
+    first.release().unwrap();
+    assert!(guard.check().is_err(), "a guard outlived its lock");
+    assert!(lock.file.exists());
+    assert_eq!(reacquire(&config(&dir)).lock().lock_uuid, lock.lock_uuid);
+}
+
+#[test]
+fn a_worker_that_is_dropped_frees_the_lock_and_ends_its_guards() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = acquire(&config(&dir)).unwrap();
+    let guard = first.guard();
+    drop(first);
+    assert!(guard.check().is_err());
+    reacquire(&config(&dir));
+}
+
+#[test]
+fn another_process_that_has_the_lock_is_respected() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(&dir);
+    fs::create_dir(&config.data_dir).unwrap();
+    let other = OtherProcess::locking(&config.lock_path);
+    assert_eq!(code(&config), "lock.held");
+    other.kill();
+    reacquire(&config);
+}
+
+#[test]
+fn the_environment_is_judged_before_anything_is_created() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = WorkerConfig {
+        lookup: Box::new(|name| (name == "SHOP_WORKERS").then(|| OsString::from("2"))),
+        ..config(&dir)
+    };
+    assert_eq!(code(&config), "worker.count-configured");
+    assert!(!config.data_dir.exists());
+}
+
+#[test]
+fn data_that_cannot_be_written_is_told_before_the_lock() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(&dir);
+    fs::create_dir(&config.data_dir).unwrap();
+    fs::set_permissions(&config.data_dir, fs::Permissions::from_mode(0o555)).unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    assert_eq!(unprivileged(|| code(&config)), "db.not-writable");
+    assert!(!config.lock_path.exists());
+}
+
+#[test]
+fn the_lock_may_be_apart_from_the_data() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = WorkerConfig { lock_path: dir.path().join("locks/shop.lock"), ..config(&dir) };
+    let held = acquire(&config).unwrap();
+    assert!(config.data_dir.is_dir() && held.lock().file.is_file());
+}
+
+#[test]
+fn where_nothing_is_allowed_only_a_shared_file_system_will_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = WorkerConfig { allow_unshared: String::new(), ..config(&dir) };
+    // Which it is depends on where the tests run, but the two must agree.
+    match Surroundings::read().reach(&mount_of_dir(&dir)) {
+        Reach::Machine => assert!(acquire(&config).unwrap().lock().shared),
+        Reach::Container | Reach::Elsewhere => assert_eq!(code(&config), "lock.not-shared"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_lock_file_is_noticed_within_three_seconds() {
+    let dir = tempfile::tempdir().unwrap();
+    let held = acquire(&config(&dir)).unwrap();
+    let start = Instant::now();
+    fs::remove_file(held.lock().file).unwrap();
+    let lost = tokio::time::timeout(Duration::from_secs(30), held.guard().lost()).await.unwrap();
+    let noticed = start.elapsed();
+    assert_eq!(lost.reason, "the lock file was removed");
+    // The three seconds, and what a busy machine takes to wake a thread.
+    assert!(noticed < heartbeat::INTERVAL + Duration::from_secs(1), "{noticed:?}");
+}

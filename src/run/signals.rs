@@ -1,0 +1,90 @@
+//! SIGTERM and SIGINT, read by a thread of their own, so that they are heard even where every thread of
+//! the runtime is blocked.
+//!
+//! As process 1 of a container a process without a handler ignores both (the kernel drops signals with a
+//! default action for it), so the handlers are there before the first stage.
+
+use std::{
+    io,
+    sync::{Arc, Mutex, PoisonError},
+    thread::{self, Thread},
+    time::Instant,
+};
+
+use signal_hook::{
+    consts::{SIGINT, SIGTERM},
+    iterator::Signals,
+    low_level,
+};
+
+use super::write_stderr;
+use crate::{contract::state::StopReason, engine::running::Control};
+
+/// What the signal thread shares with the rest of the facade.
+#[derive(Clone, Default)]
+pub(super) struct StopRequest(Arc<Mutex<Shared>>);
+
+#[derive(Default)]
+struct Shared {
+    first: Option<(&'static str, Instant)>,
+    control: Option<Control>,
+    watchdog: Option<Thread>,
+}
+
+impl StopRequest {
+    /// Installs the handlers and the thread that hears them.
+    pub(super) fn listen() -> io::Result<Self> {
+        let mut signals = Signals::new([SIGTERM, SIGINT])?;
+        let request = Self::default();
+        let heard = request.clone();
+        thread::Builder::new().name("solostart-signals".to_owned()).spawn(move || {
+            for signal in signals.forever() {
+                heard.hear(signal);
+            }
+        })?;
+        Ok(request)
+    }
+
+    /// When the first signal came.
+    pub(super) fn since(&self) -> Option<Instant> {
+        self.shared(|shared| shared.first.map(|(_, at)| at))
+    }
+
+    /// Says whom to ask to stop from now on. A signal that came earlier is passed on at once.
+    pub(super) fn pass_to(&self, control: Control, watchdog: Thread) {
+        self.shared(|shared| {
+            if let Some((name, _)) = shared.first {
+                control.stop(StopReason::Signal(name));
+            }
+            shared.control = Some(control);
+            shared.watchdog = Some(watchdog);
+        });
+    }
+
+    fn hear(&self, signal: i32) {
+        let name = if signal == SIGTERM { "SIGTERM" } else { "SIGINT" };
+        let is_first = self.shared(|shared| {
+            let is_first = shared.first.is_none();
+            if is_first {
+                shared.first = Some((name, Instant::now()));
+            }
+            if let Some(control) = shared.control.as_ref().filter(|_| is_first) {
+                control.stop(StopReason::Signal(name));
+            }
+            if let Some(watchdog) = &shared.watchdog {
+                watchdog.unpark();
+            }
+            is_first
+        });
+        if !is_first {
+            write_stderr(&format!("second {name}: ending at once, without stopping what runs\n"));
+            // The conventional code of a process that a signal ended. It ends here and now: destructors
+            // and exit handlers are just what may hang.
+            low_level::exit(128 + signal);
+        }
+    }
+
+    fn shared<T>(&self, look: impl FnOnce(&mut Shared) -> T) -> T {
+        look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

@@ -1,0 +1,148 @@
+//! The thread outside the runtime: it sees hooks that keep their thread to themselves, and ends the
+//! process when nothing else can (invariant 11).
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use signal_hook::low_level;
+
+use super::{signals::StopRequest, write_stderr};
+use crate::{
+    contract::{
+        board::Board,
+        state::{Phase, StageState},
+    },
+    engine::{BLOCKING_TICKS, Limits, running::Control},
+    error::ErrorKind,
+    ids::StageId,
+};
+
+/// One beat while stages start or stop. A poll that spans [`BLOCKING_TICKS`] of them counts as blocking.
+const BEAT: Duration = Duration::from_millis(250);
+
+/// One beat while the service runs, when only a signal matters and that wakes the thread.
+const IDLE_BEAT: Duration = Duration::from_secs(1);
+
+/// What the engine gets beyond its own budget to say how the stop went.
+const MARGIN: Duration = Duration::from_millis(300);
+
+pub(super) struct Watchdog {
+    board: Arc<Board>,
+    control: Control,
+    limits: Limits,
+    request: StopRequest,
+    over: Arc<AtomicBool>,
+    /// What to print when the process must end without the engine.
+    report: Box<dyn Fn(&Stalled) -> String + Send>,
+    began: Instant,
+}
+
+/// Why the process ends without the engine, and who keeps it from working.
+pub(super) struct Stalled {
+    pub(super) phase: Phase,
+    /// The stages that have not settled, with their last step; those that block their thread first.
+    pub(super) stages: Vec<(String, StageState, Option<String>, bool)>,
+}
+
+/// Ends the thread when dropped.
+pub(super) struct Watching {
+    over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Watchdog {
+    pub(super) fn new(
+        board: Arc<Board>,
+        control: Control,
+        limits: Limits,
+        request: StopRequest,
+        report: Box<dyn Fn(&Stalled) -> String + Send>,
+    ) -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        Self { board, control, limits, request, over, report, began: Instant::now() }
+    }
+
+    pub(super) fn watch(self) -> io::Result<Watching> {
+        let (over, request, control) = (self.over.clone(), self.request.clone(), self.control.clone());
+        let thread = thread::Builder::new().name("solostart-watchdog".to_owned()).spawn(move || self.beat())?;
+        request.pass_to(control, thread.thread().clone());
+        Ok(Watching { over, thread: Some(thread) })
+    }
+
+    fn beat(&self) {
+        while !self.over.load(Ordering::Acquire) {
+            let idle = self.board.phase() == Phase::Ready && self.request.since().is_none();
+            thread::park_timeout(if idle { IDLE_BEAT } else { BEAT });
+            self.board.tick();
+            let blocking: Vec<StageId> = self.board.blocking_for(BLOCKING_TICKS).collect();
+            for &stage in &blocking {
+                self.control.blocking(stage);
+            }
+            if !self.over.load(Ordering::Acquire) && self.is_over_time(&blocking) {
+                let stalled = self.stalled(&blocking);
+                write_stderr(&(self.report)(&stalled));
+                // Exit handlers and destructors are just what may hang; the kernel closes the lock file.
+                low_level::exit(i32::from(ErrorKind::Software.exit_code()));
+            }
+        }
+    }
+
+    /// Whether the engine had all the time it may have, and is still not done.
+    fn is_over_time(&self, blocking: &[StageId]) -> bool {
+        let now = Instant::now();
+        if let Some(deadline) = self.board.stop_deadline() {
+            return now > deadline.into_std() + MARGIN;
+        }
+        let to_stop = self.limits.shutdown + MARGIN;
+        let asked = self.request.since().is_some_and(|at| now > at + self.limits.drain + to_stop);
+        let starting = self.board.phase() == Phase::Starting;
+        let too_long = starting && now > self.began + self.limits.startup + to_stop;
+        // A blocked hook may keep the only thread there is, so that the engine cannot even begin to stop.
+        let blocked = starting
+            && blocking.iter().any(|&id| {
+                let cell = self.board.cell(id);
+                let launched = cell.launched_after().unwrap_or_default();
+                self.board.began.into_std().elapsed().saturating_sub(launched) > cell.timeout + to_stop
+            });
+        asked || too_long || blocked
+    }
+
+    fn stalled(&self, blocking: &[StageId]) -> Stalled {
+        let board = &self.board;
+        let mut stages: Vec<_> = board
+            .graph
+            .ids()
+            .filter(|&id| {
+                matches!(
+                    board.cell(id).state(),
+                    StageState::Starting | StageState::Interrupting | StageState::Stopping | StageState::Stuck
+                )
+            })
+            .map(|id| {
+                let cell = board.cell(id);
+                let name = board.graph.name(id).to_string();
+                (name, cell.state(), cell.current_step(), blocking.contains(&id))
+            })
+            .collect();
+        stages.sort_by_key(|(_, _, _, blocks)| !blocks);
+        Stalled { phase: board.phase(), stages }
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            // It only beats; a panic in it would be a defect, and the process is ending anyway.
+            let _panicked = thread.join();
+        }
+    }
+}

@@ -1,0 +1,414 @@
+//! What an application declares: its stages, and under which rules they run. Floor 5.
+
+use std::{
+    ffi::OsStr,
+    fmt,
+    future::Future,
+    path::PathBuf,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Duration,
+};
+
+use crate::{
+    contract::{
+        context::{ServeContext, StageContext},
+        event::{Event, EventSink},
+        guard::{GuardKeeper, WorkerGuard},
+        needs::{Handle, Take},
+        outcome::StartupError,
+        stage::Stage,
+    },
+    engine::{
+        Limits,
+        plan::{Plan, StageBuilder, StartHook},
+        running::{Prepared, Running, broken},
+    },
+    error::StageResult,
+    graph::{GraphProblem, StageName},
+    ids::{InstanceId, is_stage_name},
+    instance::{HeldWorker, WorkerConfig, acquire},
+    settings::{Env, EnvWarning},
+};
+
+/// Whether several workers of the application may run. There is no default: to run without a decision
+/// does not compile.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum WorkerMode {
+    /// Exactly one worker may run; a second one is refused.
+    Single,
+    /// Any number may run. The reason stands in the line that says the service is ready.
+    Many {
+        /// Why that is safe, for people.
+        reason: String,
+    },
+}
+
+/// The stages of an application, and under which rules they start.
+///
+/// [`run`](crate::run) makes one and hands it to the application's closure. Who owns the runtime, and
+/// tests, make it themselves:
+///
+/// ```
+/// use solostart::{Env, Startup, WorkerMode};
+///
+/// # async fn example() -> Result<(), Box<solostart::StartupError>> {
+/// let mut startup = Startup::new("shop", Env::from_process("SHOP"), WorkerMode::Single);
+/// let greeting = startup.stage("greeting", (), async |_cx, ()| Ok("hello".to_owned())).required();
+/// let running = startup.start().await?;
+/// assert_eq!(*running.get(greeting).unwrap(), "hello");
+/// running.shutdown("the example is over").await;
+/// # Ok(())
+/// # }
+/// ```
+pub struct Startup {
+    name: String,
+    version: String,
+    env: Env,
+    instance: InstanceId,
+    plan: Plan,
+    mode: WorkerMode,
+    worker_variables: Vec<String>,
+    sink: Option<EventSink>,
+    worker: Handle<WorkerLock>,
+    acquire: Arc<OnceLock<Acquire>>,
+}
+
+/// How the `worker-mode` stage takes its lock; known only when everything was declared.
+enum Acquire {
+    Lock(WorkerConfig),
+    Nothing,
+}
+
+/// The output of the `worker-mode` stage: the locks, until they are released.
+#[derive(Debug)]
+pub struct WorkerLock {
+    guard: WorkerGuard,
+    held: Mutex<Option<HeldWorker>>,
+}
+
+impl WorkerLock {
+    /// The proof that this process is the only worker.
+    #[must_use]
+    pub fn guard(&self) -> WorkerGuard {
+        self.guard.clone()
+    }
+}
+
+/// A start that was checked, and what the facade needs beside it.
+pub(crate) struct Ready {
+    pub(crate) prepared: Prepared,
+    pub(crate) limits: Limits,
+    pub(crate) warnings: Vec<EnvWarning>,
+    pub(crate) notes: Vec<String>,
+}
+
+impl Startup {
+    /// An empty start-up, but for `worker-mode`, which every stage depends on.
+    ///
+    /// `name` is the application's: lower-case words joined by hyphens. It names the lock file and the
+    /// data directory.
+    #[must_use]
+    pub fn new(name: &str, env: Env, mode: WorkerMode) -> Self {
+        let mut plan = Plan::new();
+        if !is_stage_name(name) {
+            plan.problems.push(GraphProblem::InvalidName(name.escape_debug().take(80).collect()));
+        }
+        let acquire = Arc::new(OnceLock::new());
+        let worker = add_worker_mode(&mut plan, acquire.clone());
+        plan.set_root(worker);
+        Self {
+            name: name.to_owned(),
+            version: "unknown".to_owned(),
+            env,
+            instance: InstanceId::mint(),
+            plan,
+            mode,
+            worker_variables: Vec::new(),
+            sink: None,
+            worker,
+            acquire,
+        }
+    }
+
+    /// The environment that the application is configured by.
+    #[must_use]
+    pub fn env(&self) -> Env {
+        self.env.clone()
+    }
+
+    /// The directory of the application's data: `<P>_DATA_DIR`, or `./<name>-data`. `worker-mode` creates
+    /// it.
+    #[must_use]
+    pub fn data_dir(&self) -> PathBuf {
+        data_dir(&self.env, &self.name)
+    }
+
+    /// Says which version this is, for reports: usually `env!("CARGO_PKG_VERSION")`.
+    pub fn version(&mut self, version: &str) -> &mut Self {
+        version.clone_into(&mut self.version);
+        self
+    }
+
+    /// Lets any number of workers run, and says why in the line that says the service is ready.
+    pub fn allow_many_workers(&mut self, reason: &str) -> &mut Self {
+        self.mode = WorkerMode::Many { reason: reason.to_owned() };
+        self
+    }
+
+    /// Adds a variable that holds a number of workers: more than one is refused.
+    pub fn worker_variable(&mut self, name: &str) -> &mut Self {
+        self.worker_variables.push(name.to_owned());
+        self
+    }
+
+    /// Is told of every event, between two steps of the engine: it must return quickly.
+    pub fn on_event(&mut self, sink: impl Fn(&Event) + Send + Sync + 'static) -> &mut Self {
+        self.sink = Some(Arc::new(sink));
+        self
+    }
+
+    /// The stage that every other one depends on, for those who want to name it.
+    #[must_use]
+    pub fn worker_mode(&self) -> Handle<WorkerLock> {
+        self.worker
+    }
+
+    /// Adds a required stage that needs nothing but `worker-mode`.
+    pub fn add<S: Stage<Needs = ()>>(&mut self, stage: S) -> Handle<S::Output> {
+        self.add_with(stage, ())
+    }
+
+    /// Adds a required stage with what it needs.
+    pub fn add_with<S: Stage, N: Take<Values = S::Needs>>(&mut self, stage: S, needs: N) -> Handle<S::Output> {
+        self.configure(stage, needs).required()
+    }
+
+    /// A stage that was written as a type, to say more of it before it is added.
+    pub fn configure<S: Stage, N: Take<Values = S::Needs>>(
+        &mut self,
+        stage: S,
+        needs: N,
+    ) -> StageBuilder<'_, N, S::Output, impl StartHook<N::Values, S::Output> + Clone + use<S, N>> {
+        self.plan.stage_builder(stage, needs)
+    }
+
+    /// A stage written as closures. `start` receives what it needs in the same shape as `needs`.
+    ///
+    /// ```
+    /// # use solostart::{Env, Startup, StageContext, WorkerMode};
+    /// # use std::sync::Arc;
+    /// # let mut startup = Startup::new("shop", Env::from_process("SHOP"), WorkerMode::Single);
+    /// let numbers = startup.stage("numbers", (), async |_cx, ()| Ok(vec![1, 2, 3])).required();
+    /// let sum = startup
+    ///     .stage("sum", numbers, async |cx: StageContext, numbers: Arc<Vec<i32>>| {
+    ///         cx.step("add up");
+    ///         Ok(numbers.iter().sum::<i32>())
+    ///     })
+    ///     .stop(async |_sum, _cx| Ok(()))
+    ///     .required();
+    /// ```
+    ///
+    /// What was not declared cannot be reached, because only a handle leads to a stage's output:
+    ///
+    /// ```compile_fail
+    /// # use solostart::{Env, Startup, StageContext, WorkerMode};
+    /// # use std::sync::Arc;
+    /// # let mut startup = Startup::new("shop", Env::from_process("SHOP"), WorkerMode::Single);
+    /// let numbers = startup.stage("numbers", (), async |_cx, ()| Ok(vec![1, 2, 3])).required();
+    /// startup.stage("sum", (), async |_cx, numbers: Arc<Vec<i32>>| Ok(numbers.len())).required();
+    /// ```
+    pub fn stage<N, T, F, Fut>(
+        &mut self,
+        name: impl Into<StageName>,
+        needs: N,
+        start: F,
+    ) -> StageBuilder<'_, N, T, F>
+    where
+        N: Take,
+        T: Send + Sync + 'static,
+        F: FnOnce(StageContext, N::Values) -> Fut + Send + 'static,
+        Fut: Future<Output = StageResult<T>> + Send + 'static,
+    {
+        self.plan.builder(name, needs, start)
+    }
+
+    /// What runs once every required stage is up and healthy. When it returns, the service stops.
+    pub fn serve<N, F, Fut>(&mut self, needs: N, serve: F)
+    where
+        N: Take,
+        F: FnOnce(ServeContext, N::Values) -> Fut + Send + 'static,
+        Fut: Future<Output = StageResult<()>> + Send + 'static,
+    {
+        self.plan.serve(needs, serve);
+    }
+
+    /// Starts the service, and returns when it is ready, or rolled back.
+    ///
+    /// There are no signal handlers, no watchdog thread and no printed report: [`run`](crate::run) has
+    /// them. It must be called inside a tokio runtime.
+    ///
+    /// # Cancel safety
+    /// The start rolls back on its own when the future is dropped.
+    ///
+    /// # Errors
+    /// Why the service could not start, and what became of what had been started.
+    pub async fn start(self) -> Result<Running, Box<StartupError>> {
+        self.prepare()?.prepared.start().await
+    }
+
+    pub(crate) fn instance(&self) -> InstanceId {
+        self.instance
+    }
+
+    pub(crate) fn version_text(&self) -> &str {
+        &self.version
+    }
+
+    /// Reads the library's own variables, then checks everything that can be checked before anything
+    /// runs: the environment first, because it can be mended without a new version.
+    pub(crate) fn prepare(mut self) -> Result<Ready, Box<StartupError>> {
+        let limits = self.limits();
+        let config = self.worker_config();
+        let mut notes = Vec::new();
+        let acquire = match &self.mode {
+            WorkerMode::Single => Acquire::Lock(config),
+            WorkerMode::Many { reason } => {
+                notes.push(format!("several workers are allowed: {reason}"));
+                Acquire::Nothing
+            }
+        };
+        let warnings = self.env.check().map_err(|problems| broken("configuration", problems.into_stage_error()))?;
+        // It is set here and nowhere else, and `prepare` consumes the start-up.
+        let _set_before = self.acquire.set(acquire);
+        let prepared = Prepared::new(self.plan, limits, self.sink.take())?;
+        Ok(Ready { prepared, limits, warnings, notes })
+    }
+
+    fn limits(&mut self) -> Limits {
+        let defaults = Limits::default();
+        let env = self.env.clone();
+        let duration = |name: &str, about: &'static str, example: &'static str, default: Duration| {
+            env.var(name).describe(about).example(example).duration().default(default)
+        };
+        let limits = Limits {
+            startup: duration("STARTUP_TIMEOUT", "How long the whole start may take.", "5m", defaults.startup),
+            stage: duration(
+                "STAGE_TIMEOUT",
+                "How long each stage may take, from when its prerequisites are up.",
+                "1m",
+                defaults.stage,
+            ),
+            shutdown: duration(
+                "SHUTDOWN_TIMEOUT",
+                "How long everything may take to stop. Less than the platform's grace.",
+                "25s",
+                defaults.shutdown,
+            ),
+            drain: duration(
+                "DRAIN",
+                "How long to serve on, no longer ready, before stopping.",
+                "5s",
+                defaults.drain,
+            ),
+        };
+        for id in self.plan.graph.ids() {
+            let name = self.plan.graph.name(id).to_uppercase().replace('-', "_");
+            let own = env
+                .var(&format!("STAGE_TIMEOUT_{name}"))
+                .describe("How long this one stage may take, in place of the common limit.")
+                .example("15m")
+                .duration()
+                .optional();
+            let spec = &mut self.plan.specs[id.index()];
+            spec.timeout = own.or(spec.timeout);
+        }
+        limits
+    }
+
+    fn worker_config(&self) -> WorkerConfig {
+        let env = self.env.clone();
+        let data_dir = self.data_dir();
+        let database = database_path(&env, &self.name);
+        let lock_path = env
+            .var("LOCK_PATH")
+            .describe("The lock file. It must be where every instance of the service sees it.")
+            .example("/data/app.lock")
+            .path()
+            .default(database.with_extension("lock"));
+        let allow_unshared = env
+            .var("ALLOW_UNSHARED_LOCK")
+            .describe("File system types on which the lock is accepted although it may exclude nobody.")
+            .example("overlay")
+            .text()
+            .default(String::new());
+        WorkerConfig {
+            instance: self.instance,
+            service: self.name.clone(),
+            version: self.version.clone(),
+            prefix: env.prefix().to_owned(),
+            data_dir,
+            lock_path,
+            allow_unshared,
+            worker_variables: self.worker_variables.clone(),
+            lookup: Box::new(move |name| env.raw(name).map(OsStr::to_owned)),
+        }
+    }
+}
+
+impl fmt::Debug for Startup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Startup")
+            .field("name", &self.name)
+            .field("stages", &self.plan.specs.len())
+            .field("mode", &self.mode)
+            .finish()
+    }
+}
+
+/// Adds the root of every graph. What it does is decided later, when everything was declared.
+fn add_worker_mode(plan: &mut Plan, acquire_how: Arc<OnceLock<Acquire>>) -> Handle<WorkerLock> {
+    plan.builder("worker-mode", (), async move |cx: StageContext, ()| {
+        let held = match acquire_how.get() {
+            Some(Acquire::Nothing) => None,
+            Some(Acquire::Lock(_)) => Some(tokio::task::spawn_blocking(move || take(&acquire_how)).await??),
+            None => return Err("the start-up was not prepared".into()),
+        };
+        let guard = held.as_ref().map_or_else(|| GuardKeeper::unrestricted().guard(), HeldWorker::guard);
+        cx.publish_worker(guard.clone());
+        Ok(WorkerLock { guard, held: Mutex::new(held) })
+    })
+    .stop(async |lock: Arc<WorkerLock>, _cx| {
+        let held = lock.held.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match held {
+            Some(held) => tokio::task::spawn_blocking(move || held.release()).await?,
+            None => Ok(()),
+        }
+    })
+    .required()
+}
+
+fn take(how: &OnceLock<Acquire>) -> StageResult<HeldWorker> {
+    match how.get() {
+        Some(Acquire::Lock(config)) => acquire(config),
+        Some(Acquire::Nothing) | None => Err("no lock is configured".into()),
+    }
+}
+
+/// Where the application's data is.
+pub(crate) fn data_dir(env: &Env, name: &str) -> PathBuf {
+    env.var("DATA_DIR")
+        .describe("The directory of the service's data. It is created.")
+        .example("/data")
+        .path()
+        .default(PathBuf::from(format!("{name}-data")))
+}
+
+/// Where the application's database is.
+pub(crate) fn database_path(env: &Env, name: &str) -> PathBuf {
+    let default = data_dir(env, name).join(format!("{name}.db"));
+    env.var("DATABASE_PATH")
+        .describe("The file of the embedded database.")
+        .example("/data/app.db")
+        .path()
+        .default(default)
+}
