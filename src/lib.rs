@@ -10,7 +10,7 @@ mod ids;
 mod instance;
 mod report;
 mod settings;
-mod stages;
+pub mod stages;
 
 pub use codes::FailureCode;
 pub use contract::{
