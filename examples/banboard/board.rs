@@ -3,12 +3,15 @@
 //! "Now" is the time of the log's last line. A log that ended yesterday is shown as it stood yesterday,
 //! and the page says so.
 
-use std::net::IpAddr;
-
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::Serialize;
 
-use crate::{log::Millis, networks::NetworkTable, store::HOUR, text};
+use crate::{
+    log::Millis,
+    networks::{Countries, Network, country_of},
+    store::HOUR,
+    text,
+};
 
 /// How much the chart and the tables look back.
 pub(crate) const HOURS: usize = 7 * 24;
@@ -75,8 +78,8 @@ pub(crate) struct Board {
 }
 
 impl Board {
-    /// Reads the board. Without `countries` it has none.
-    pub(crate) fn load(db: &Connection, countries: Option<&NetworkTable>) -> rusqlite::Result<Self> {
+    /// Reads the board, without countries.
+    pub(crate) fn load(db: &Connection) -> rusqlite::Result<Self> {
         let log = log_state(db)?;
         let as_of = log.as_of.unwrap_or(0);
         let first_hour = as_of.div_euclid(HOUR) * HOUR - WEEK + HOUR;
@@ -87,15 +90,25 @@ impl Board {
         )?;
         Ok(Self {
             log,
-            active: active(db, countries)?,
+            active: active(db)?,
             active_total: db
                 .query_row("SELECT count(*) FROM bans WHERE ended_at IS NULL", [], |row| row.get(0))?,
             day,
             jails: jails(db, as_of)?,
-            networks: networks(db, as_of, countries)?,
+            networks: networks(db, as_of)?,
             first_hour,
             hours: hours(db, first_hour)?,
         })
+    }
+
+    /// Adds the countries of the networks that are known.
+    pub(crate) async fn locate(&mut self, countries: &Countries) {
+        locate(&mut self.active, countries).await;
+        for tally in &mut self.networks {
+            if let Ok(network) = tally.name.parse() {
+                tally.country = country_of(countries, network).await;
+            }
+        }
     }
 }
 
@@ -108,17 +121,16 @@ fn log_state(db: &Connection) -> rusqlite::Result<LogState> {
 }
 
 /// The active bans, the latest first.
-pub(crate) fn active(db: &Connection, countries: Option<&NetworkTable>) -> rusqlite::Result<Vec<ActiveBan>> {
+pub(crate) fn active(db: &Connection) -> rusqlite::Result<Vec<ActiveBan>> {
     let mut query = db.prepare_cached(
         "SELECT address, jail, network, banned_at, expires_at,
                 (SELECT count(*) FROM bans AS every WHERE every.address = bans.address)
          FROM bans WHERE ended_at IS NULL ORDER BY banned_at DESC, id DESC LIMIT ?1",
     )?;
     let rows = query.query_map([ACTIVE_LIMIT.cast_signed()], |row| {
-        let address: String = row.get(0)?;
         Ok(ActiveBan {
-            country: address.parse().ok().and_then(|address| country(countries, address)),
-            address,
+            address: row.get(0)?,
+            country: None,
             jail: row.get(1)?,
             network: row.get(2)?,
             banned_at: row.get(3)?,
@@ -129,8 +141,13 @@ pub(crate) fn active(db: &Connection, countries: Option<&NetworkTable>) -> rusql
     rows.collect()
 }
 
-fn country(countries: Option<&NetworkTable>, address: IpAddr) -> Option<String> {
-    countries?.country(address).map(str::to_owned)
+/// Adds the countries of the networks that are known.
+pub(crate) async fn locate(bans: &mut [ActiveBan], countries: &Countries) {
+    for ban in bans {
+        if let Ok(address) = ban.address.parse() {
+            ban.country = country_of(countries, Network::host(address)).await;
+        }
+    }
 }
 
 /// Every jail that the log named, the busiest first.
@@ -143,32 +160,30 @@ fn jails(db: &Connection, as_of: Millis) -> rusqlite::Result<Vec<Tally>> {
          LEFT JOIN bans ON jail = name AND (banned_at > ?2 OR ended_at IS NULL)
          GROUP BY name ORDER BY 4 DESC, 1",
     )?;
-    let rows = query.query_map(params![as_of - DAY, as_of - WEEK], |row| Tally::read(row, None))?;
+    let rows = query.query_map(params![as_of - DAY, as_of - WEEK], Tally::read)?;
     rows.collect()
 }
 
-fn networks(
-    db: &Connection,
-    as_of: Millis,
-    countries: Option<&NetworkTable>,
-) -> rusqlite::Result<Vec<Tally>> {
+fn networks(db: &Connection, as_of: Millis) -> rusqlite::Result<Vec<Tally>> {
     let mut query = db.prepare_cached(
         "SELECT network, count(*) FILTER (WHERE ended_at IS NULL),
                 count(*) FILTER (WHERE banned_at > ?1 AND restored = 0),
-                count(*) FILTER (WHERE restored = 0), min(address)
+                count(*) FILTER (WHERE restored = 0)
          FROM bans WHERE banned_at > ?2 GROUP BY network ORDER BY 4 DESC, 1 LIMIT ?3",
     )?;
     let limit = NETWORK_LIMIT.cast_signed();
-    let rows = query.query_map(params![as_of - DAY, as_of - WEEK, limit], |row| {
-        let address: String = row.get(4)?;
-        Tally::read(row, address.parse().ok().and_then(|address| country(countries, address)))
-    })?;
-    rows.collect()
+    query.query_map(params![as_of - DAY, as_of - WEEK, limit], Tally::read)?.collect()
 }
 
 impl Tally {
-    fn read(row: &rusqlite::Row<'_>, country: Option<String>) -> rusqlite::Result<Self> {
-        Ok(Self { name: row.get(0)?, country, active: row.get(1)?, day: row.get(2)?, week: row.get(3)? })
+    fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            name: row.get(0)?,
+            country: None,
+            active: row.get(1)?,
+            day: row.get(2)?,
+            week: row.get(3)?,
+        })
     }
 }
 
@@ -197,29 +212,33 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::store::{
-        count_hours,
-        tests::{SAMPLE, database, follow_to_end},
+    use crate::{
+        networks::tests::countries,
+        store::{
+            count_hours,
+            tests::{SAMPLE, database, follow_to_end},
+        },
     };
 
     #[test]
     fn an_empty_database_gives_an_empty_board() {
-        let board = Board::load(&database(), None).unwrap();
+        let board = Board::load(&database()).unwrap();
         assert_eq!((board.active.len(), board.active_total, board.day), (0, 0, (0, 0)));
         assert_eq!(board.hours, [0; HOURS]);
         assert!(board.jails.is_empty() && board.networks.is_empty() && board.log.as_of.is_none());
     }
 
-    #[test]
-    fn the_sample_fills_every_part() {
+    #[tokio::test]
+    async fn the_sample_fills_every_part() {
         let mut db = database();
         follow_to_end(&mut db, Path::new(SAMPLE));
-        let countries = NetworkTable::load(&db).unwrap();
-        let board = Board::load(&db, Some(&countries)).unwrap();
+        let mut board = Board::load(&db).unwrap();
+        board.locate(&countries(&db).await).await;
         assert!(board.active.len() > 10);
         assert!(board.active.is_sorted_by_key(|ban| std::cmp::Reverse(ban.banned_at)));
         assert!(board.active.iter().all(|ban| ban.times >= 1));
         assert!(board.active.iter().any(|ban| ban.country.as_deref() == Some("NL")));
+        assert!(board.networks.iter().all(|network| network.country.is_some()));
         assert_eq!(board.networks.len(), NETWORK_LIMIT);
         assert!(board.networks.is_sorted_by_key(|network| std::cmp::Reverse(network.week)));
         let active: u32 = board.jails.iter().map(|jail| jail.active).sum();
@@ -230,9 +249,9 @@ mod tests {
     fn the_chart_is_the_same_before_and_after_the_statistics_are_written() {
         let mut db = database();
         follow_to_end(&mut db, Path::new(SAMPLE));
-        let before = Board::load(&db, None).unwrap().hours;
+        let before = Board::load(&db).unwrap().hours;
         count_hours(&db).unwrap();
-        assert_eq!(Board::load(&db, None).unwrap().hours, before);
+        assert_eq!(Board::load(&db).unwrap().hours, before);
         let week: u32 = before.iter().sum();
         assert!(week > 500);
     }

@@ -79,19 +79,14 @@ fn action(message: &str) -> Option<Event> {
         return Some(Event::BanTime((seconds >= 0).then(|| seconds.saturating_mul(1000))));
     }
     let Some((jail, message)) = jail_and_message(message) else { return Some(Event::Other) };
-    // Since 1.1.1 a ban that ends because fail2ban stops is "repealed".
-    let verbs: [(&str, fn(Target) -> Event); 4] = [
-        ("Ban ", Event::Banned),
-        ("Restore Ban ", Event::Restored),
-        ("Unban ", Event::Unbanned),
-        ("Repeal Ban ", Event::Unbanned),
-    ];
-    for (verb, event) in verbs {
-        if let Some(address) = message.strip_prefix(verb) {
-            return Some(event(target(jail, address)?));
-        }
-    }
-    Some(Event::Other)
+    let Some((verb, address)) = message.rsplit_once(' ') else { return Some(Event::Other) };
+    Some(match verb {
+        "Ban" => Event::Banned(target(jail, address)?),
+        "Restore Ban" => Event::Restored(target(jail, address)?),
+        // Newer versions call it a repeal when the ban ends because fail2ban stops.
+        "Unban" | "Repeal Ban" => Event::Unbanned(target(jail, address)?),
+        _ => Event::Other,
+    })
 }
 
 /// The message of `observer.py` that matters: `[jail] Increase Ban ADDRESS (2 # 1:00:00 -> UNTIL)`.

@@ -2,7 +2,9 @@
 
 mod board;
 mod chart;
+mod config;
 mod follow;
+mod jobs;
 mod log;
 mod networks;
 mod page;
@@ -10,5 +12,6 @@ mod schema;
 mod store;
 mod text;
 mod timeline;
+mod web;
 
 fn main() {}

@@ -1,109 +1,128 @@
 //! Which country a network is in: the table that the `cache` stage keeps in memory.
 
-use std::{collections::HashMap, net::IpAddr};
+use std::{net::IpAddr, str::FromStr};
 
 use rusqlite::{Connection, types::Type};
+use solostart::stages::cache::moka::future::Cache;
 
-/// A row of the table `networks` that is not a network.
-#[derive(Debug, thiserror::Error)]
-#[error("the table `networks` holds {0:?}, which is not a network")]
+/// Each known network with its country's code (ISO 3166).
+pub(crate) type Countries = Cache<Network, String>;
+
+/// An address prefix, such as `203.0.113.0/24`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Network {
+    first: IpAddr,
+    length: u8,
+}
+
+/// Something else stands where a network should.
+#[derive(PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{0:?} is not a network such as 203.0.113.0/24")]
 pub(crate) struct NotANetwork(String);
 
-/// Networks by prefix length, the longest first, each with its country's code (ISO 3166).
-#[derive(Default, Debug)]
-pub(crate) struct NetworkTable {
-    by_length: Vec<(u8, HashMap<IpAddr, String>)>,
-}
-
-impl NetworkTable {
-    /// Reads the whole table.
-    ///
-    /// # Errors
-    /// The database cannot be read, or a row is not a network.
-    pub(crate) fn load(db: &Connection) -> rusqlite::Result<Self> {
-        let mut by_length: HashMap<u8, HashMap<IpAddr, String>> = HashMap::new();
-        let mut rows = db.prepare("SELECT prefix, country FROM networks")?;
-        let mut rows = rows.query([])?;
-        while let Some(row) = rows.next()? {
-            let prefix: String = row.get(0)?;
-            let Some((network, length)) = parse_prefix(&prefix) else {
-                let cause = Box::new(NotANetwork(prefix));
-                return Err(rusqlite::Error::FromSqlConversionFailure(0, Type::Text, cause));
-            };
-            by_length.entry(length).or_default().insert(network, row.get(1)?);
-        }
-        let mut by_length: Vec<_> = by_length.into_iter().collect();
-        by_length.sort_by_key(|(length, _)| std::cmp::Reverse(*length));
-        Ok(Self { by_length })
+impl Network {
+    /// The network of one address.
+    pub(crate) fn host(address: IpAddr) -> Self {
+        Self { first: address, length: if address.is_ipv4() { 32 } else { 128 } }
     }
 
-    /// The country of the smallest known network that holds `address`.
-    pub(crate) fn country(&self, address: IpAddr) -> Option<&str> {
-        let countries = self.by_length.iter();
-        countries
-            .filter_map(|(length, networks)| networks.get(&mask(address, *length)?))
-            .map(String::as_str)
-            .next()
-    }
-
-    /// How many networks are known.
-    pub(crate) fn len(&self) -> usize {
-        self.by_length.iter().map(|(_, networks)| networks.len()).sum()
+    /// The network of that length around this one; of its own length, this one.
+    pub(crate) fn shortened(self, length: u8) -> Self {
+        let first = match self.first {
+            IpAddr::V4(v4) => {
+                let mask = u32::MAX.checked_shl(32_u32.saturating_sub(length.into())).unwrap_or(0);
+                IpAddr::V4((v4.to_bits() & mask).into())
+            }
+            IpAddr::V6(v6) => {
+                let mask = u128::MAX.checked_shl(128_u32.saturating_sub(length.into())).unwrap_or(0);
+                IpAddr::V6((v6.to_bits() & mask).into())
+            }
+        };
+        Self { first, length: length.min(self.length) }
     }
 }
 
-fn parse_prefix(prefix: &str) -> Option<(IpAddr, u8)> {
-    let (network, length) = prefix.split_once('/')?;
-    let (network, length) = (network.parse().ok()?, length.parse().ok()?);
-    (mask(network, length)? == network).then_some((network, length))
+impl FromStr for Network {
+    type Err = NotANetwork;
+
+    fn from_str(text: &str) -> Result<Self, NotANetwork> {
+        let parse = || {
+            let (first, length) = text.split_once('/')?;
+            let host = Self::host(first.parse().ok()?);
+            let length = length.parse().ok().filter(|length| *length <= host.length)?;
+            let network = host.shortened(length);
+            (network.first == host.first).then_some(network)
+        };
+        parse().ok_or_else(|| NotANetwork(text.to_owned()))
+    }
 }
 
-/// The network of that length, or `None` where such an address has no such length.
-fn mask(address: IpAddr, length: u8) -> Option<IpAddr> {
-    Some(match address {
-        IpAddr::V4(v4) => {
-            let host = 32_u32.checked_sub(length.into())?;
-            IpAddr::V4((v4.to_bits() & u32::MAX.checked_shl(host).unwrap_or(0)).into())
+/// Reads the whole table.
+///
+/// # Errors
+/// The database cannot be read, or a row is not a network.
+pub(crate) fn load(db: &Connection) -> rusqlite::Result<Vec<(Network, String)>> {
+    let mut query = db.prepare("SELECT prefix, country FROM networks")?;
+    let rows = query.query_map([], |row| {
+        let network = row.get::<_, String>(0)?.parse();
+        let cause =
+            |error| rusqlite::Error::FromSqlConversionFailure(0, Type::Text, Box::<NotANetwork>::new(error));
+        Ok((network.map_err(cause)?, row.get(1)?))
+    })?;
+    rows.collect()
+}
+
+/// The country of the smallest known network that holds `network`.
+pub(crate) async fn country_of(countries: &Countries, network: Network) -> Option<String> {
+    for length in (0..=network.length).rev() {
+        if let Some(country) = countries.get(&network.shortened(length)).await {
+            return Some(country);
         }
-        IpAddr::V6(v6) => {
-            let host = 128_u32.checked_sub(length.into())?;
-            IpAddr::V6((v6.to_bits() & u128::MAX.checked_shl(host).unwrap_or(0)).into())
-        }
-    })
+    }
+    None
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::store::tests::database;
 
-    #[test]
-    fn the_smallest_known_network_decides() {
-        let table = NetworkTable::load(&database()).unwrap();
-        let country = |address: &str| table.country(address.parse().unwrap());
-        assert_eq!(country("203.0.113.45"), Some("NL"));
-        assert_eq!(country("203.0.113.200"), Some("BE"));
-        assert_eq!(country("2001:db8:4a0c::1"), Some("US"));
-        assert_eq!(country("8.8.8.8"), None);
-        assert!(table.len() > 20);
+    /// The cache as its stage fills it.
+    pub(crate) async fn countries(db: &Connection) -> Countries {
+        let countries = Cache::new(1000);
+        for (network, country) in load(db).unwrap() {
+            countries.insert(network, country).await;
+        }
+        countries
     }
 
-    #[test]
-    fn the_shortest_and_the_longest_prefix_work() {
+    #[tokio::test]
+    async fn the_smallest_known_network_decides() {
         let db = database();
         db.execute("INSERT INTO networks VALUES ('0.0.0.0/0', 'ZZ'), ('192.0.2.7/32', 'YY')", []).unwrap();
-        let table = NetworkTable::load(&db).unwrap();
-        assert_eq!(table.country("8.8.8.8".parse().unwrap()), Some("ZZ"));
-        assert_eq!(table.country("192.0.2.7".parse().unwrap()), Some("YY"));
-        assert_eq!(table.country("2a00::1".parse().unwrap()), None);
+        let countries = countries(&db).await;
+        for (address, country) in [
+            ("203.0.113.45", Some("NL")),
+            ("203.0.113.200", Some("BE")),
+            ("192.0.2.7", Some("YY")),
+            ("8.8.8.8", Some("ZZ")),
+            ("2001:db8:4a0c::1", Some("US")),
+            ("2a00::1", None),
+        ] {
+            let network = Network::host(address.parse().unwrap());
+            assert_eq!(country_of(&countries, network).await.as_deref(), country, "{address}");
+        }
+        let whole: Network = "203.0.113.0/24".parse().unwrap();
+        assert_eq!(country_of(&countries, whole).await.as_deref(), Some("NL"), "not that of a part of it");
     }
 
     #[test]
-    fn a_row_that_is_not_a_network_is_named() {
-        for wrong in ["203.0.113.1/24", "203.0.113.0/33", "203.0.113.0", "x/8"] {
+    fn what_is_not_a_network_is_refused_and_named() {
+        for wrong in ["203.0.113.1/24", "203.0.113.0/33", "203.0.113.0", "x/8", "::/129"] {
+            assert_eq!(wrong.parse::<Network>(), Err(NotANetwork(wrong.to_owned())));
             let db = database();
             db.execute("INSERT INTO networks VALUES (?1, 'ZZ')", [wrong]).unwrap();
-            let error = NetworkTable::load(&db).unwrap_err().to_string();
+            let error = load(&db).unwrap_err().to_string();
             assert!(error.contains(wrong), "{error}");
         }
     }

@@ -1,9 +1,18 @@
 //! The tables, as migrations in the order in which they were written. A migration is never changed once
 //! it was released; the next one changes what it made.
 
-/// Name and text of each migration.
-pub(crate) const MIGRATIONS: &[(&str, &str)] =
-    &[("bans", BANS), ("log-position", LOG_POSITION), ("hourly", HOURLY), ("networks", NETWORKS)];
+use solostart::stages::database::Migration;
+
+pub(crate) const MIGRATIONS: &[Migration] = &[
+    Migration::new("bans", BANS),
+    Migration::new("log-position", LOG_POSITION),
+    Migration::new("hourly", HOURLY),
+    Migration::new("networks", NETWORKS),
+];
+
+/// The same for tests that need no stage.
+#[cfg(test)]
+pub(crate) const ALL: [&str; 4] = [BANS, LOG_POSITION, HOURLY, NETWORKS];
 
 /// Times are milliseconds since 1970 on the log's clock. `expires_at` is null for a ban without end.
 /// `ended_at` is null as long as the ban is active; `assumed` says that no line told its end. A ban that the

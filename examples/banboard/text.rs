@@ -52,12 +52,10 @@ pub(crate) fn millis(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
 pub(crate) fn serialize_instant<S: Serializer>(at: &Millis, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_str(&iso(*at))
 }
 
-#[expect(clippy::ref_option, reason = "the signature that serde asks for")]
 pub(crate) fn serialize_optional_instant<S: Serializer>(
     at: &Option<Millis>,
     to: S,

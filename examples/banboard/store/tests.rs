@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::{follow, log::parse, schema::MIGRATIONS};
+use crate::{follow, log::parse, schema};
 
 pub(crate) const SAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/banboard/sample/fail2ban.log");
 
@@ -10,8 +10,8 @@ const TEN_MINUTES: Duration = Duration::from_mins(10);
 /// A database in memory with all tables.
 pub(crate) fn database() -> Connection {
     let db = Connection::open_in_memory().unwrap();
-    for (name, sql) in MIGRATIONS {
-        db.execute_batch(sql).unwrap_or_else(|error| panic!("migration {name}: {error}"));
+    for sql in schema::ALL {
+        db.execute_batch(sql).unwrap();
     }
     db
 }
