@@ -153,12 +153,16 @@ pub(crate) async fn locate(bans: &mut [ActiveBan], countries: &Countries) {
 /// Every jail that the log named, the busiest first.
 fn jails(db: &Connection, as_of: Millis) -> rusqlite::Result<Vec<Tally>> {
     let mut query = db.prepare_cached(
-        "SELECT name, count(*) FILTER (WHERE banned_at IS NOT NULL AND ended_at IS NULL),
-                count(*) FILTER (WHERE banned_at > ?1 AND restored = 0),
-                count(*) FILTER (WHERE banned_at > ?2 AND restored = 0)
-         FROM (SELECT name FROM jails UNION SELECT DISTINCT jail FROM bans)
-         LEFT JOIN bans ON jail = name AND (banned_at > ?2 OR ended_at IS NULL)
-         GROUP BY name ORDER BY 4 DESC, 1",
+        "SELECT name, coalesce(active, 0), coalesce(day, 0), coalesce(week, 0)
+         FROM (SELECT name FROM jails UNION SELECT jail FROM hourly UNION SELECT jail FROM bans WHERE counted = 0)
+         LEFT JOIN (
+             SELECT jail, sum(active) AS active, sum(new AND banned_at > ?1) AS day, sum(new) AS week
+             FROM (
+                 SELECT jail, banned_at, ended_at IS NULL AS active, restored = 0 AS new
+                 FROM bans WHERE banned_at > ?2
+                 UNION ALL SELECT jail, banned_at, 1, 0 FROM bans WHERE banned_at <= ?2 AND ended_at IS NULL)
+             GROUP BY jail) ON jail = name
+         ORDER BY 4 DESC, 1",
     )?;
     let rows = query.query_map(params![as_of - DAY, as_of - WEEK], Tally::read)?;
     rows.collect()
