@@ -8,10 +8,14 @@ use std::{
 };
 
 use solostart::{
-    ErrorKind, FailureCode, StageContext, StageError, StageResult,
-    stages::database::{Database, DatabaseError},
+    ErrorKind, FailureCode, Stage, StageContext, StageError, StageResult, StopContext,
+    stages::{
+        RunContext,
+        database::{Database, DatabaseError},
+        tasks::{Tasks, TasksHandle},
+    },
 };
-use tokio::task::spawn_blocking;
+use tokio::{task::spawn_blocking, time::sleep};
 
 use crate::{
     config::Config,
@@ -26,13 +30,68 @@ const LOG_UNREADABLE: FailureCode =
 /// it serves.
 const FIRST_BATCHES: usize = 32;
 
-/// Follows the log into the database.
+/// How long to wait for more when all was read.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How often in a row the log may be missing, a pause apart, before that counts as a failure: whoever
+/// rotates it moves it away first.
+const MISSING_TIMES: u32 = 10;
+
+/// The `tasks` stage: the library's own, with a first look at the log before it. So a log that cannot be
+/// read is a failed start, and the board is not empty when it is first shown.
 #[derive(Debug)]
+pub(crate) struct FollowLog {
+    log: PathBuf,
+    ban_time: Duration,
+    tasks: Tasks<Follower>,
+}
+
+impl FollowLog {
+    pub(crate) fn new(config: &Config) -> Self {
+        // However long the log stays away, it is followed when it is back.
+        let tasks = Tasks::new().task("follow-log", follow_on).restarts(u32::MAX);
+        Self { log: config.log.clone(), ban_time: config.ban_time, tasks }
+    }
+}
+
+impl Stage for FollowLog {
+    type Needs = Arc<Database>;
+    type Output = TasksHandle;
+
+    fn name(&self) -> &'static str {
+        "tasks"
+    }
+
+    async fn start(&self, cx: StageContext, database: Arc<Database>) -> StageResult<TasksHandle> {
+        let mut follower = Follower::new(database, self.log.clone(), self.ban_time);
+        for batch in 1..=FIRST_BATCHES {
+            cx.step(format!("read {}, part {batch}", self.log.display()));
+            let more = follower.read_on().await.map_err(|error| explain(error, &self.log))?;
+            if !more || cx.is_cancelled() {
+                break;
+            }
+        }
+        tidy(&follower.database).await?;
+        self.tasks.start(cx, follower).await
+    }
+
+    async fn stop(&self, tasks: Arc<TasksHandle>, cx: StopContext) -> StageResult<()> {
+        self.tasks.stop(tasks, cx).await
+    }
+
+    async fn health(&self, tasks: Arc<TasksHandle>) -> StageResult<()> {
+        self.tasks.health(tasks).await
+    }
+}
+
+/// Reads a log into the database, from where the last one who did so ended.
+#[derive(Clone, Debug)]
 pub(crate) struct Follower {
     database: Arc<Database>,
     log: PathBuf,
     ban_time: Duration,
-    position: Position,
+    /// `None` until it was read from the database.
+    position: Option<Position>,
 }
 
 /// Why the log could not be followed for the moment.
@@ -46,46 +105,62 @@ pub(crate) enum FollowError {
     Thread(#[from] tokio::task::JoinError),
 }
 
+impl FollowError {
+    fn is_missing(&self) -> bool {
+        matches!(self, Self::Log { cause, .. } if cause.kind() == io::ErrorKind::NotFound)
+    }
+}
+
 impl Follower {
-    /// Goes on where the last process ended, and reads the first part of what is new, so that the board is
-    /// not empty when it is first shown.
-    ///
-    /// # Errors
-    /// The log cannot be read, or the database not be used.
-    pub(crate) async fn begin(
-        cx: &StageContext,
-        database: Arc<Database>,
-        config: &Config,
-    ) -> StageResult<Self> {
-        let position = database.read(|db| Ok(store::position(db)?)).await?;
-        let mut follower = Self { database, log: config.log.clone(), ban_time: config.ban_time, position };
-        for batch in 1..=FIRST_BATCHES {
-            cx.step(format!("read {}, part {batch}", config.log.display()));
-            let more = follower.read_on().await.map_err(|error| explain(error, &config.log))?;
-            if !more || cx.is_cancelled() {
-                break;
-            }
-        }
-        Ok(follower)
+    pub(crate) fn new(database: Arc<Database>, log: PathBuf, ban_time: Duration) -> Self {
+        Self { database, log, ban_time, position: None }
     }
 
     /// Reads and stores one batch. Says whether there is more to read at once.
     ///
     /// # Cancel safety
-    /// Cancel safe: what was stored but not noticed is read again and changes nothing.
+    /// Cancel safe: what was stored but not noticed is read again, and storing it again changes no ban.
     pub(crate) async fn read_on(&mut self) -> Result<bool, FollowError> {
-        let (log, from) = (self.log.clone(), self.position.clone());
-        let batch = spawn_blocking(move || follow::read(&log, &from))
+        let from = match self.position.take() {
+            Some(position) => position,
+            None => self.database.read(|db| Ok(store::position(db)?)).await?,
+        };
+        let (log, begin) = (self.log.clone(), from.clone());
+        let batch = spawn_blocking(move || follow::read(&log, &begin))
             .await?
             .map_err(|cause| FollowError::Log { log: self.log.clone(), cause })?;
-        let (position, more) = (batch.position.clone(), batch.more);
-        if position != self.position {
-            let ban_time = self.ban_time;
+        let (position, more, ban_time) = (batch.position.clone(), batch.more, self.ban_time);
+        if position != from {
             self.database.write(move |tx| Ok(store::ingest(tx, &batch, ban_time)?)).await?;
-            self.position = position;
         }
+        self.position = Some(position);
         Ok(more)
     }
+}
+
+/// Follows the log until the service stops.
+async fn follow_on(cx: RunContext, mut follower: Follower) -> StageResult<()> {
+    // Only a log that was there before gets the patience.
+    let mut missing = MISSING_TIMES;
+    while !cx.is_cancelled() {
+        let more = match follower.read_on().await {
+            Err(error) if error.is_missing() && missing < MISSING_TIMES => {
+                missing += 1;
+                false
+            }
+            read => {
+                missing = 0;
+                read?
+            }
+        };
+        if !more {
+            tokio::select! {
+                () = cx.cancelled() => {}
+                () = sleep(PAUSE) => {}
+            }
+        }
+    }
+    Ok(())
 }
 
 /// What the operator can do about a log that cannot be read.
