@@ -170,11 +170,11 @@ fn explain(error: FollowError, log: &Path) -> StageError {
     let path = log.display();
     let failed = StageError::new(LOG_UNREADABLE, error).fact("BANBOARD_FAIL2BAN_LOG", path.to_string());
     if kind == io::ErrorKind::PermissionDenied {
-        let hint = format!("see who may read it, mostly root and the group adm: ls -l {path}");
+        let hint = format!("See who may read it, mostly root and the group adm: ls -l {path}");
         return failed.kind(ErrorKind::Permission).hint(hint);
     }
     if matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::InvalidInput) {
-        return failed.hint("set BANBOARD_FAIL2BAN_LOG to what this tells: fail2ban-client get logtarget");
+        return failed.hint("Set BANBOARD_FAIL2BAN_LOG to what this tells: fail2ban-client get logtarget");
     }
     failed.kind(ErrorKind::Io)
 }

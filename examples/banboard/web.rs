@@ -58,14 +58,14 @@ fn refused(error: &io::Error, address: SocketAddr) -> StageError {
         .fact("BANBOARD_LISTEN", address.to_string());
     let kind = error.kind();
     if kind == io::ErrorKind::PermissionDenied {
-        return failed.kind(ErrorKind::Permission).hint("set BANBOARD_LISTEN to a port above 1023");
+        return failed.kind(ErrorKind::Permission).hint("Set BANBOARD_LISTEN to a port above 1023");
     }
     let failed = if kind == io::ErrorKind::AddrInUse {
-        failed.hint(format!("see who has it: ss -ltnp 'sport = :{}'", address.port()))
+        failed.hint(format!("See who has it: ss -ltnp 'sport = :{}'", address.port()))
     } else {
-        failed.kind(ErrorKind::Config).hint("see this machine's addresses: ip -brief address")
+        failed.kind(ErrorKind::Config).hint("See this machine's addresses: ip -brief address")
     };
-    failed.hint("or set BANBOARD_LISTEN to another address")
+    failed.hint("Or set BANBOARD_LISTEN to another address")
 }
 
 /// Answers requests until the service is asked to stop, and then until those that it has are answered.
