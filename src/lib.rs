@@ -9,8 +9,10 @@ mod graph;
 mod ids;
 mod instance;
 mod report;
+mod run;
 mod settings;
 pub mod stages;
+mod startup;
 
 pub use codes::FailureCode;
 pub use contract::{
@@ -26,8 +28,14 @@ pub use contract::{
     state::{Phase, StageState, StopReason},
     status::{StageTimes, Status, Timeline},
 };
+pub use engine::{
+    plan::{StageBuilder, StartHook},
+    running::Running,
+};
 pub use error::{BoxError, ErrorKind, Fact, Hint, StageError, StageResult};
 pub use ids::InstanceId;
+pub use run::run;
 pub use settings::{
     Env, EnvProblem, EnvProblems, EnvWarning, HttpUrl, InvalidUrl, Secret, TypedVar, Var, VariableInfo,
 };
+pub use startup::{Startup, WorkerLock, WorkerMode};
