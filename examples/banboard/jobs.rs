@@ -12,6 +12,7 @@ use solostart::{
     stages::{
         RunContext,
         database::{Database, DatabaseError},
+        scheduler::Scheduler,
         tasks::{Tasks, TasksHandle},
     },
 };
@@ -36,6 +37,12 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How often in a row the log may be missing, a pause apart, before that counts as a failure: whoever
 /// rotates it moves it away first.
 const MISSING_TIMES: u32 = 10;
+
+/// How late a ban without an `Unban` may be taken for over.
+const EXPIRE_EVERY: Duration = Duration::from_secs(30);
+
+/// Just after each full hour. Until then the page counts the bans that are new itself.
+const COUNT_AT: &str = "10 0 * * * *";
 
 /// The `tasks` stage: the library's own, with a first look at the log before it. So a log that cannot be
 /// read is a failed start, and the board is not empty when it is first shown.
@@ -71,7 +78,7 @@ impl Stage for FollowLog {
                 break;
             }
         }
-        tidy(&follower.database).await?;
+        expire(follower.database.clone()).await?;
         self.tasks.start(cx, follower).await
     }
 
@@ -179,12 +186,22 @@ fn explain(error: FollowError, log: &Path) -> StageError {
     failed.kind(ErrorKind::Io)
 }
 
-/// Ends the bans whose time is over and adds the new ones to the hourly statistics.
-///
-/// # Errors
-/// The database cannot be written.
-pub(crate) async fn tidy(database: &Database) -> Result<(), DatabaseError> {
-    let (expired, counted) = database.write(|tx| Ok((store::expire(tx)?, store::count_hours(tx)?))).await?;
-    tracing::debug!(expired, counted, "bans tidied");
+/// The `scheduler` stage.
+pub(crate) fn scheduler() -> Scheduler<Arc<Database>> {
+    Scheduler::new().every("expire-bans", EXPIRE_EVERY, async |_cx, database| expire(database).await).cron(
+        "count-hours",
+        COUNT_AT,
+        async |_cx, database| count_hours(database).await,
+    )
+}
+
+async fn expire(database: Arc<Database>) -> StageResult<()> {
+    let expired = database.write(|tx| Ok(store::expire(tx)?)).await?;
+    tracing::debug!(expired, "bans expired");
+    Ok(())
+}
+
+async fn count_hours(database: Arc<Database>) -> StageResult<()> {
+    database.write(|tx| Ok(store::count_hours(tx)?)).await?;
     Ok(())
 }

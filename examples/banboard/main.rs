@@ -30,10 +30,14 @@ use solostart::{
         http_session::HttpSession,
     },
 };
+use tracing_subscriber::EnvFilter;
 
 use crate::{config::Config, jobs::FollowLog, web::App};
 
 fn main() -> ExitCode {
+    // What the library says for the operator goes to stderr by itself; this is for what happens in between.
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     solostart::run("banboard", |startup| {
         plan(startup);
         Ok(())
@@ -44,10 +48,9 @@ fn main() -> ExitCode {
 /// comes before everything else. Returns the listener, so that a test can ask for its address.
 fn plan(startup: &mut Startup) -> Handle<TcpListener> {
     startup.version(env!("CARGO_PKG_VERSION"));
-    let config = Config::from_env(&startup.env());
+    let config = Config::from_env(&startup.env(), &startup.data_dir());
 
-    let path = startup.data_dir().join("banboard.db");
-    let database = startup.add(SqliteDatabase::at(path).migrations(schema::MIGRATIONS));
+    let database = startup.add(SqliteDatabase::at(&config.database).migrations(schema::MIGRATIONS));
 
     let countries = Cache::holding(500_000).warm_up(async |cx: StageContext, database: Arc<Database>| {
         let countries = database.read(|db| Ok(networks::load(db)?)).await?;
@@ -62,7 +65,8 @@ fn plan(startup: &mut Startup) -> Handle<TcpListener> {
         None => http,
     });
 
-    let tasks = startup.configure(FollowLog::new(&config), database).after(http).required();
+    let scheduler = startup.configure(jobs::scheduler(), database).after(cache).after(http).required();
+    let tasks = startup.configure(FollowLog::new(&config), database).after(scheduler).required();
 
     let listen = config.listen;
     let listener =

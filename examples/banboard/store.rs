@@ -192,15 +192,15 @@ pub(crate) fn expire(db: &Connection) -> rusqlite::Result<usize> {
 }
 
 /// Adds the bans that were not counted yet to the hourly statistics. To be called within a transaction.
-/// Returns how many.
-pub(crate) fn count_hours(db: &Connection) -> rusqlite::Result<usize> {
+pub(crate) fn count_hours(db: &Connection) -> rusqlite::Result<()> {
     db.execute(
         "INSERT INTO hourly (hour, jail, bans)
          SELECT banned_at / ?1 * ?1, jail, count(*) FROM bans WHERE counted = 0 AND restored = 0 GROUP BY 1, 2
          ON CONFLICT (hour, jail) DO UPDATE SET bans = bans + excluded.bans",
         [HOUR],
     )?;
-    db.execute("UPDATE bans SET counted = 1 WHERE counted = 0", [])
+    db.execute("UPDATE bans SET counted = 1 WHERE counted = 0", [])?;
+    Ok(())
 }
 
 #[cfg(test)]
