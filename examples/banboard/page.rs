@@ -170,7 +170,7 @@ fn top_networks(networks: &[Tally]) -> Markup {
                 p.note { "None in the last 7 days." }
             } @else {
                 table {
-                    caption { "Where the bans of the last 7 days came from: /24 and /48 networks." }
+                    caption { "Bans of the last 7 days by /24 or /48 network, the most first." }
                     thead {
                         tr {
                             th scope="col" { "Network" }
