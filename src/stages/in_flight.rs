@@ -39,10 +39,12 @@ impl InFlight {
         (!self.stopping.is_cancelled()).then_some(token)
     }
 
-    /// Runs `work` as a task that is counted until it has ended.
+    /// Runs `work` as a task that is counted until it has ended; once the end was announced, not at all.
     pub(super) fn spawn_on(&self, work: impl Future<Output = ()> + Send + 'static, runtime: &Handle) {
-        // The tracker counts the task and is waited for, which is all that anybody wants to know of it.
-        drop(self.tracker.spawn_on(work, runtime));
+        if let Some(_counted) = self.enter() {
+            // The tracker counts the task and is waited for, which is all that anybody wants to know of it.
+            drop(self.tracker.spawn_on(work, runtime));
+        }
     }
 
     /// Cancelled when the end is announced.
@@ -55,20 +57,19 @@ impl InFlight {
         &self.cut
     }
 
-    /// How much is under way.
-    pub(super) fn count(&self) -> usize {
-        self.tracker.len()
-    }
-
-    /// Announces the end and waits until nothing is under way; `false` if that is not so by `until`.
-    pub(super) async fn finish(&self, until: Instant) -> bool {
+    /// Announces the end and waits until nothing is under way; returns how much still is at `until`.
+    pub(super) async fn finish(&self, until: Instant) -> usize {
         self.stopping.cancel();
         self.tracker.close();
-        timeout_at(until, self.tracker.wait()).await.is_ok()
+        match timeout_at(until, self.tracker.wait()).await {
+            Ok(()) => 0,
+            // At least one, even if it ends between these two lines.
+            Err(_) => self.tracker.len().max(1),
+        }
     }
 
-    /// Has everything that is under way dropped; `false` if something does not let go by `until`.
-    pub(super) async fn cut_short(&self, until: Instant) -> bool {
+    /// Has everything that is under way dropped; returns how much does not let go by `until`.
+    pub(super) async fn cut_short(&self, until: Instant) -> usize {
         self.cut.cancel();
         self.finish(until).await
     }

@@ -11,6 +11,9 @@ mod in_flight;
 #[cfg(feature = "scheduler")]
 pub mod scheduler;
 pub mod tasks;
+mod work;
+
+pub use work::RunContext;
 
 #[cfg(test)]
 mod testing;
