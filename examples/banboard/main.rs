@@ -20,7 +20,7 @@ mod text;
 mod timeline;
 mod web;
 
-use std::{net::TcpListener, process::ExitCode, sync::Arc};
+use std::{io::IsTerminal, net::TcpListener, process::ExitCode, sync::Arc};
 
 use solostart::{
     Handle, StageContext, Startup,
@@ -37,7 +37,8 @@ use crate::{config::Config, jobs::FollowLog, web::App};
 fn main() -> ExitCode {
     // What the library says for the operator goes to stderr by itself; this is for what happens in between.
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colour = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colour).with_writer(std::io::stderr).init();
     solostart::run("banboard", |startup| {
         plan(startup);
         Ok(())
