@@ -118,7 +118,8 @@ fn what_an_attacker_made_another_component_quote_bans_nobody() {
 #[test]
 fn nul_bytes_around_and_foreign_bytes_inside_a_line_do_not_hide_it() {
     let mut line =
-        b"\0\0\02026-11-19 03:14:07,123 fail2ban.actions [812]: NOTICE  [caf\xe9] Ban 192.0.2.1".to_vec();
+        b"\x00\x00\x002026-11-19 03:14:07,123 fail2ban.actions [812]: NOTICE  [caf\xe9] Ban 192.0.2.1"
+            .to_vec();
     line.push(b'\r');
     let Some(Event::Banned(target)) = parse(&line).map(|entry| entry.event) else { panic!("not read") };
     assert_eq!(target.jail, "caf\u{fffd}");
