@@ -92,10 +92,6 @@ Found
   BANBOARD_WORKERS      not set (1 is the default)
   TOKIO_WORKER_THREADS  threads, not workers: fine
 
-Not started
-  database  needs worker-mode (failed)
-  cache     needs database (not started)
-
 Do this
   1. Set WEB_CONCURRENCY to 1, or remove it, in `environment:` or `env_file:`
   2. Remove -w and --workers from GUNICORN_CMD_ARGS, in `environment:` or
