@@ -243,6 +243,11 @@ fn also(failures: &[StageFailure]) -> Option<Part> {
 
 /// Stages that are not up although nothing is wrong with them.
 fn not_started(error: &StartupError) -> Option<Part> {
+    let root_alone = error.rollback.stopped.is_empty() && error.cancelled.is_empty() && error.also.is_empty();
+    if root_alone && error.primary.stage == "worker-mode" {
+        // Everything waits for the root: the list would be the whole graph, and say nothing.
+        return None;
+    }
     let cancelled =
         error.cancelled.iter().map(|name| (stage(name), "was starting, and was cancelled".to_owned()));
     let skipped = error.never_started.iter().map(|never| {

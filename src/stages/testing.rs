@@ -7,7 +7,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     StageContext, StageResult, StopContext, StopReason,
-    contract::{board::Board, guard::GuardKeeper},
+    contract::{
+        board::{Board, Cell},
+        guard::GuardKeeper,
+    },
     graph::Graph,
 };
 
@@ -23,11 +26,11 @@ impl Start {
     pub(super) fn within(limit: Duration) -> Self {
         let mut graph = Graph::default();
         let id = graph.add("under-test".into());
-        let board = Board::new(graph, vec![id], |_| false, None);
+        let board = Board::new(graph, vec![id], vec![Cell::new(false, limit)], None);
         let cancel = CancellationToken::new();
         let cx = StageContext::new(board, id, cancel.clone(), Instant::now() + limit);
         let worker = GuardKeeper::exclusive();
-        cx.publish_worker(&worker);
+        cx.publish_worker(worker.guard());
         Self { cx, cancel, worker }
     }
 

@@ -6,10 +6,10 @@ use rusqlite::{ErrorCode, ffi};
 
 use crate::{
     codes::{
-        DB_BUSY, DB_CORRUPT, DB_DIR_MISSING, DB_DISK_FULL, DB_NOT_WRITABLE, FailureCode, STAGE_FAILED,
-        STARTUP_INTERRUPTED,
+        DB_BUSY, DB_CORRUPT, DB_DISK_FULL, DB_NOT_WRITABLE, FailureCode, STAGE_FAILED, STARTUP_INTERRUPTED,
     },
     error::{BoxError, ErrorKind, StageError},
+    instance::data_dir::{disk_full, is_full, not_writable, path_facts, quoted},
 };
 
 /// Why a call of [`Database`](super::Database) did not do its work. Nothing of it is in the database then.
@@ -75,19 +75,9 @@ const CODES: [(ErrorCode, FailureCode); 11] = [
     (ErrorCode::OperationInterrupted, STARTUP_INTERRUPTED),
 ];
 
-/// The same for the operating system's errors; any other is one of reading or writing.
-const KINDS: [(io::ErrorKind, FailureCode); 6] = [
-    (io::ErrorKind::PermissionDenied, DB_NOT_WRITABLE),
-    (io::ErrorKind::ReadOnlyFilesystem, DB_NOT_WRITABLE),
-    (io::ErrorKind::StorageFull, DB_DISK_FULL),
-    (io::ErrorKind::QuotaExceeded, DB_DISK_FULL),
-    (io::ErrorKind::NotFound, DB_DIR_MISSING),
-    (io::ErrorKind::NotADirectory, DB_DIR_MISSING),
-];
-
 /// The failure code of an error of SQLite's; [`STAGE_FAILED`] where it does not say more.
 pub(super) fn code_of(error: &rusqlite::Error) -> FailureCode {
-    sqlite(error).map_or(STAGE_FAILED, |(sqlite, _)| lookup(&CODES, &sqlite.code).unwrap_or(STAGE_FAILED))
+    sqlite(error).map_or(STAGE_FAILED, |(sqlite, _)| code_for(sqlite.code))
 }
 
 /// SQLite's own text, without the statement that rusqlite adds to some errors: a migration can be pages
@@ -108,6 +98,8 @@ pub(super) fn sqlite_failed(error: &rusqlite::Error, doing: &str, path: &Path) -
         failed.hint("end the other program that uses the file: a `sqlite3` shell, a backup, a second service")
     } else if code == DB_CORRUPT {
         advise_recovery(failed, path)
+    } else if code == DB_NOT_WRITABLE || code == DB_DISK_FULL {
+        path_facts(path).into_iter().fold(failed, |failed, fact| failed.fact(fact.name, fact.value))
     } else {
         failed
     }
@@ -115,17 +107,22 @@ pub(super) fn sqlite_failed(error: &rusqlite::Error, doing: &str, path: &Path) -
 
 /// An error of the operating system's while `doing` something with the path.
 pub(super) fn system_failed(error: &io::Error, doing: &str, path: &Path) -> StageError {
-    let code = lookup(&KINDS, &error.kind()).unwrap_or(IO_FAILED);
-    StageError::new(code, format!("cannot {doing}: {error}")).fact("path", path.display().to_string())
+    if is_full(error) {
+        return disk_full(path, error);
+    }
+    if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) {
+        return not_writable(path, error);
+    }
+    StageError::new(IO_FAILED, format!("cannot {doing}: {error}")).fact("path", path.display().to_string())
 }
 
 /// What to do with a file that is damaged. The file itself is never touched by this library.
-pub(super) fn advise_recovery(failed: StageError, path: &Path) -> StageError {
-    let file = path.display();
+fn advise_recovery(failed: StageError, path: &Path) -> StageError {
+    let directory = quoted(path.parent().unwrap_or(path));
     failed
-        .hint(format!("copy the evidence first: cp -a {file} {file}.broken"))
-        .hint(format!("restore your last backup to {file}"))
-        .hint(format!("to begin empty, move {file}, {file}-wal and {file}-shm away together"))
+        .hint(format!("copy the evidence first: cp -a {directory} {directory}.broken"))
+        .hint("restore your last backup of the file")
+        .hint("to begin empty, move the file and those beside it that end in -wal and -shm away together")
 }
 
 /// SQLite's result code and text, where the error is SQLite's and not rusqlite's own.
@@ -140,8 +137,8 @@ fn sqlite(error: &rusqlite::Error) -> Option<(&ffi::Error, Option<&str>)> {
     }
 }
 
-fn lookup<K: PartialEq>(table: &[(K, FailureCode)], key: &K) -> Option<FailureCode> {
-    table.iter().find(|(each, _)| each == key).map(|(_, code)| *code)
+fn code_for(primary: ErrorCode) -> FailureCode {
+    CODES.iter().find(|(each, _)| *each == primary).map_or(STAGE_FAILED, |(_, code)| *code)
 }
 
 /// Text that a file may have put into a message (a table's name, for instance), safe for a terminal.

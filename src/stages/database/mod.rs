@@ -55,7 +55,7 @@ pub use rusqlite;
 /// - A migration is applied whole or not at all, also when the start is cancelled or runs out of time; the
 ///   rollback ends only when the file is let go of.
 /// - A file that is damaged, foreign, or newer than the program is refused and not changed. A new file is
-///   created with mode 0640; the directory is never created, because a directory that is missing is
+///   created with mode 0640. Of its directory only the last part is created: if more is missing, that is
 ///   usually a volume that is not mounted.
 ///
 /// # Failure codes

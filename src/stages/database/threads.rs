@@ -7,6 +7,7 @@
 //! checkpoint, which needs to be alone.
 
 use std::{
+    io,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     thread::{Builder, JoinHandle},
@@ -20,12 +21,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    Migration, busy,
-    errors::{sqlite_failed, system_failed},
-    migrate, open, preflight,
-    queue::Queue,
-};
+use super::{Migration, busy, errors::sqlite_failed, migrate, open, preflight, queue::Queue};
 use crate::{
     codes::STAGE_PANICKED,
     contract::panic::contain,
@@ -73,7 +69,6 @@ impl Threads {
             done: CancellationToken::new(),
         });
         let for_thread = shared.clone();
-        let path = plan.path.clone();
         let writer = Builder::new()
             .name("solostart-db-writer".to_owned())
             .spawn(move || {
@@ -81,7 +76,7 @@ impl Threads {
                 let _done = for_thread.done.clone().drop_guard();
                 write_until_closed(&for_thread, plan, opened)
             })
-            .map_err(|error| system_failed(&error, "start a thread for the database", &path))?;
+            .map_err(no_thread)?;
         Ok((Self { shared, writer: Mutex::new(Some(writer)) }, answer))
     }
 
@@ -215,7 +210,8 @@ fn open_all(shared: &Arc<Shared>, plan: &Plan) -> StageResult<(Connection, Reade
     (plan.step)("look at the file".to_owned());
     preflight::check(&plan.path)?;
     (plan.step)("open".to_owned());
-    let mut connection = open::writer(&plan.path)?;
+    let mut connection =
+        open::writer(&plan.path).map_err(|refused| preflight::show_refused(refused, &plan.path))?;
     shared.watch(&connection);
     migrate::run(&mut connection, plan.migrations, &plan.path, &plan.step, &shared.cut)?;
     (plan.step)("open for reading".to_owned());
@@ -230,10 +226,15 @@ fn open_all(shared: &Arc<Shared>, plan: &Plan) -> StageResult<(Connection, Reade
                 busy::wait_at_most(busy_timeout, shared.cut.clone());
                 shared.reads.serve(&mut connection);
             })
-            .map_err(|error| system_failed(&error, "start a thread for the database", &plan.path))?;
+            .map_err(no_thread)?;
         readers.threads.push(thread);
     }
     Ok((connection, readers))
+}
+
+/// The system has no thread to give: a limit on processes, most often, that others may free.
+fn no_thread(error: io::Error) -> StageError {
+    StageError::from(error).kind(ErrorKind::Temporary).hint("raise the limit on processes and threads")
 }
 
 /// Leaves a file that needs no write-ahead log: a copy of it alone is a whole backup.

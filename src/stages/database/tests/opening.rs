@@ -32,10 +32,10 @@ async fn a_new_file_is_private_and_durable() {
 }
 
 #[tokio::test]
-async fn a_missing_directory_is_named_and_not_created() {
+async fn a_missing_volume_is_named_and_not_created() {
     let site = Site::new();
     let missing = site.dir.path().join("volume");
-    let stage = SqliteDatabase::at(missing.join("app.db"));
+    let stage = SqliteDatabase::at(missing.join("data/app.db"));
     let error = stage.start(Start::unhurried().cx, ()).await.unwrap_err();
     assert_eq!(error.failure_code(), DB_DIR_MISSING);
     assert!(error.to_string().contains(missing.to_str().unwrap()), "{error}");
