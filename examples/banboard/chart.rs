@@ -34,7 +34,10 @@ pub(crate) fn bans_over_time(first_hour: Millis, hours: &[u32]) -> Markup {
                 line.day x1=(x) x2=(x) y1=(TOP) y2=(TOP + PLOT + 6.0) {}
                 // A label that begins near the right edge would be cut off.
                 @if index + 12 < hours.len() {
-                    text.tick x=(x) dx="4" y=(HEIGHT - 6.0) { (instant(start(index), "%a %-d")) }
+                    text.tick x=(x) dx="4" y=(HEIGHT - 6.0) {
+                        tspan.weekday { (instant(start(index), "%a ")) }
+                        (instant(start(index), "%-d"))
+                    }
                 }
             }
             @for (index, bans) in hours.iter().enumerate().filter(|(_, bans)| **bans > 0) {

@@ -85,9 +85,9 @@ fn figures(board: &Board) -> Markup {
     html! {
         dl.figures {
             (figure("Active bans", board.active_total.into()))
-            (figure("Bans, 24 hours", bans.into()))
-            (figure("Addresses, 24 hours", addresses.into()))
-            (figure("Bans, 7 days", week))
+            (figure("Bans, 24 h", bans.into()))
+            (figure("Addresses, 24 h", addresses.into()))
+            (figure("Bans, 7 d", week))
         }
     }
 }
@@ -170,7 +170,7 @@ fn top_networks(networks: &[Tally]) -> Markup {
                 p.note { "None in the last 7 days." }
             } @else {
                 table {
-                    caption { "Bans of the last 7 days by /24 or /48 network, the most first." }
+                    caption { "Bans of the last 7 days by /24 or /48 network." }
                     thead {
                         tr {
                             th scope="col" { "Network" }
@@ -300,7 +300,11 @@ fn time(at: Millis, form: &str) -> Markup {
 }
 
 fn milliseconds(ms: f64) -> String {
-    if ms < 10.0 { format!("{ms:.1} ms") } else { format!("{ms:.0} ms") }
+    match ms {
+        ms if ms < 1.0 => format!("{:.0} µs", ms * 1000.0),
+        ms if ms < 10.0 => format!("{ms:.1} ms"),
+        ms => format!("{ms:.0} ms"),
+    }
 }
 
 #[cfg(test)]

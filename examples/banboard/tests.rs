@@ -48,6 +48,8 @@ impl Host {
             ("BANBOARD_DATA_DIR", path(&self.dir.path().join("data"))),
             ("BANBOARD_FAIL2BAN_LOG", path(&self.log())),
             ("BANBOARD_LISTEN", listen.to_owned()),
+            // Where the tests run in a container, its temporary directory is of one of these.
+            ("BANBOARD_ALLOW_UNSHARED_LOCK", "overlay,tmpfs".to_owned()),
         ];
         let mut startup = Startup::new("banboard", Env::from_vars("BANBOARD", vars), WorkerMode::Single);
         let listener = plan(&mut startup);
