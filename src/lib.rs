@@ -64,6 +64,7 @@ mod error;
 mod graph;
 mod ids;
 mod instance;
+mod kind;
 mod report;
 mod run;
 mod settings;

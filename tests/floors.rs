@@ -22,6 +22,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("codes", 0),
     ("error", 0),
     ("ids", 0),
+    ("kind", 0),
     ("settings", 0),
     ("graph", 1),
     ("contract", 2),
@@ -31,6 +32,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("stages", 4),
     ("startup", 5),
     ("run", 5),
+    ("cli", 5),
 ];
 
 const MAX_LINES: usize = 400;

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::{Engine, Settled, hook::Hook, hook::panicked, plan::BoxStop, up};
+use super::{Engine, Settled, hook::Hook, hook::panicked, plan::BoxStop, slice, up};
 use crate::{
     contract::{
         board::Board,
@@ -18,13 +18,6 @@ use crate::{
     error::StageError,
     ids::StageId,
 };
-
-/// How much of what is left of the budget one hook may use: half, so that a hook that hangs leaves the
-/// others their share, however many of them hang; the last one nearly all, so that the engine still hears
-/// of it before the budget itself ends.
-pub(super) fn slice(left: Duration, is_last: bool) -> Duration {
-    if is_last { left - left / 16 } else { left / 2 }
-}
 
 /// How a stop ended.
 pub(super) struct Outcome {

@@ -8,8 +8,7 @@ use tokio::{
 };
 
 use super::{
-    Announced, CANCEL_GRACE, Settled, defect, down::slice, hook::Hook, hook::panicked, plan::Start,
-    stage_failure,
+    Announced, CANCEL_GRACE, Settled, defect, hook::Hook, hook::panicked, plan::Start, slice, stage_failure,
 };
 use crate::{
     codes::{STAGE_BLOCKED_EXECUTOR, STAGE_FAILED, STAGE_TIMEOUT},
