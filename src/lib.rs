@@ -96,3 +96,8 @@ pub use settings::{
     Env, EnvProblem, EnvProblems, EnvWarning, HttpUrl, InvalidUrl, Secret, TypedVar, Var, VariableInfo,
 };
 pub use startup::{Startup, WorkerLock, WorkerMode};
+
+/// The README's example, so that it compiles.
+#[cfg(all(doctest, feature = "database"))]
+#[doc = include_str!("../README.md")]
+pub struct Readme;
