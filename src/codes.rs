@@ -2,7 +2,7 @@
 //!
 //! A code is an interface: it is never renamed, and never reused for something else.
 
-use crate::error::ErrorKind;
+use crate::kind::ErrorKind;
 
 /// A dotted name for one way to fail, with what it means for the process.
 ///

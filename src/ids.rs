@@ -5,14 +5,14 @@ use std::fmt;
 use uuid::Uuid;
 
 /// The longest stage name. A name stands in a report line of 80 columns beside its state and time.
-pub const STAGE_NAME_MAX: usize = 40;
+pub(crate) const STAGE_NAME_MAX: usize = 40;
 
 /// Whether `name` can name a stage: lower-case letters, digits and single hyphens, a letter first.
 ///
 /// A stage's name becomes part of an environment variable (`<P>_STAGE_TIMEOUT_HTTP_SESSION`), of log
 /// lines and of file names, so only characters that need no quoting in any of them are allowed.
 #[must_use]
-pub fn is_stage_name(name: &str) -> bool {
+pub(crate) fn is_stage_name(name: &str) -> bool {
     name.len() <= STAGE_NAME_MAX
         && name.starts_with(|first: char| first.is_ascii_lowercase())
         && !name.ends_with('-')

@@ -1,4 +1,60 @@
-//! Starts an application's resources in dependency order, exactly one worker at a time, and stops them clean.
+//! Starts an application's resources in dependency order, makes sure that exactly one worker runs, rolls
+//! everything back when one of them fails, and stops them clean.
+//!
+//! # Overview, in the order of use
+//! - [`run`] is called from `main`: it owns the runtime, the signals, the report and the exit code.
+//! - [`Startup`] takes the stages: [`stage`](Startup::stage) for closures, [`add`](Startup::add) for a type that
+//!   implements [`Stage`], such as those in [`stages`]. [`StageBuilder`] says how a stage stops, shows its health,
+//!   retries, how long it may take, and whether the service can do without it.
+//! - Adding a stage returns a [`Handle`]. Later stages name it as what they need, and receive its output.
+//! - [`StageContext`] is what a start hook may ask: [`step`](StageContext::step),
+//!   [`on_rollback`](StageContext::on_rollback), [`cancelled`](StageContext::cancelled),
+//!   [`worker`](StageContext::worker).
+//! - [`StageError`] is how a hook fails: any error, with what the operator can do about it ([`Hint`]).
+//! - [`Env`] reads the environment, and lists every problem at once.
+//!
+//! ```no_run
+//! use std::{process::ExitCode, sync::Arc};
+//! use solostart::{Hint, ServeContext, StageContext};
+//!
+//! struct Queue;
+//!
+//! impl Queue {
+//!     async fn open() -> Result<Self, std::io::Error> {
+//!         Ok(Self)
+//!     }
+//!     async fn close(&self) {}
+//! }
+//!
+//! fn main() -> ExitCode {
+//!     solostart::run("shop", |startup| {
+//!         let queue = startup
+//!             .stage("queue", (), async |cx: StageContext, ()| {
+//!                 cx.step("connect");
+//!                 Ok(Queue::open().await.hint("is the service `queue` healthy?")?)
+//!             })
+//!             .stop(async |queue: Arc<Queue>, _cx| Ok(queue.close().await))
+//!             .retry(5)
+//!             .required();
+//!         startup.serve(queue, async |cx: ServeContext, _queue: Arc<Queue>| {
+//!             cx.shutdown_requested().await;
+//!             Ok(())
+//!         });
+//!         Ok(())
+//!     })
+//! }
+//! ```
+//!
+//! # Guarantees
+//! They are numbered in `ARCHITECTURE.md`. In short: a stage starts only after its prerequisites and stops only
+//! after its dependants; what was acquired is released exactly once on every path; stopping has a time budget of
+//! its own, and the process ends within it; the first cause stays the cause; no second worker runs on the same
+//! lock file.
+//!
+//! # Not guaranteed
+//! - Two replicas with separate volumes cannot see each other.
+//! - What a process does between [`WorkerGuard::check`] and its effect can overlap with the next holder.
+//! - Panics are contained only where the program is built with `panic = "unwind"`, which is the default.
 
 mod clock;
 pub mod codes;
@@ -8,9 +64,12 @@ mod error;
 mod graph;
 mod ids;
 mod instance;
+mod kind;
 mod report;
+mod run;
 mod settings;
-mod stages;
+pub mod stages;
+mod startup;
 
 pub use codes::FailureCode;
 pub use contract::{
@@ -26,8 +85,14 @@ pub use contract::{
     state::{Phase, StageState, StopReason},
     status::{StageTimes, Status, Timeline},
 };
+pub use engine::{
+    plan::{StageBuilder, StartHook},
+    running::Running,
+};
 pub use error::{BoxError, ErrorKind, Fact, Hint, StageError, StageResult};
 pub use ids::InstanceId;
+pub use run::run;
 pub use settings::{
     Env, EnvProblem, EnvProblems, EnvWarning, HttpUrl, InvalidUrl, Secret, TypedVar, Var, VariableInfo,
 };
+pub use startup::{Startup, WorkerLock, WorkerMode};

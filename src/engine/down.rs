@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::{Engine, Settled, hook::Hook, hook::panicked, plan::BoxStop, up};
+use super::{Engine, Settled, hook::Hook, hook::panicked, plan::BoxStop, slice, up};
 use crate::{
     contract::{
         board::Board,
@@ -18,13 +18,6 @@ use crate::{
     error::StageError,
     ids::StageId,
 };
-
-/// How much of what is left of the budget one hook may use: half, so that a hook that hangs leaves the
-/// others their share, however many of them hang; the last one nearly all, so that the engine still hears
-/// of it before the budget itself ends.
-pub(super) fn slice(left: Duration, is_last: bool) -> Duration {
-    if is_last { left - left / 16 } else { left / 2 }
-}
 
 /// How a stop ended.
 pub(super) struct Outcome {
@@ -56,7 +49,7 @@ impl StopTask {
                 Ok(Err(panic)) => Err(panicked(panic)),
                 Err(_elapsed) => {
                     let limit = format_elapsed(deadline.duration_since(began));
-                    let text = format!("did not finish within its slice of {limit}");
+                    let text = format!("did not finish within {limit}, its share of the time to stop");
                     Err(hook.discard().map_or_else(panicked, |()| StageError::from(text)))
                 }
             };
@@ -75,7 +68,7 @@ impl Engine {
     /// Starts that are still in flight are cancelled and awaited first wherever they need something that
     /// is up. What has not settled when the budget ends is stuck: its task is dropped, and what it needs
     /// is left up, because closing a resource under its user is worse than leaving it to the end of the
-    /// process (docs/adr/0002).
+    /// process (docs/adr/0001).
     pub(super) async fn down(&mut self, reason: &StopReason) -> StopSummary {
         let began = Instant::now();
         self.board.set_phase(Phase::Stopping);
@@ -170,7 +163,7 @@ impl Engine {
         }
         let stage = self.name(id);
         match outcome {
-            up::Outcome::Acquired { output, .. } => {
+            up::Outcome::Acquired(output) => {
                 self.outputs.lock().unwrap_or_else(std::sync::PoisonError::into_inner)[id.index()] =
                     Some(output);
                 self.change(id, Change::Acquired);

@@ -159,6 +159,13 @@ impl Engine {
     /// A stage could not start: the end of the start, unless the service can do without the stage.
     pub(super) fn note_failure(&mut self, id: StageId, failure: StageFailure) {
         let cell = self.board.cell(id);
+        if cell.is_given_up() {
+            // The same failure once more, explained better by the stage itself.
+            if let Some(known) = self.failures.iter_mut().find(|known| known.stage == failure.stage) {
+                known.error = failure.error;
+            }
+            return;
+        }
         cell.give_up();
         self.board.emit(&Event::StageFailed {
             stage: failure.stage.clone(),

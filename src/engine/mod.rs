@@ -72,6 +72,13 @@ impl Default for Limits {
 /// How long a start hook that was asked to end may take before its future is dropped.
 const CANCEL_GRACE: Duration = Duration::from_secs(2);
 
+/// How much of what is left of the budget one hook may use: half, so that a hook that hangs leaves the
+/// others their share, however many of them hang; the last one nearly all, so that the engine still hears
+/// of it before the budget itself ends.
+fn slice(left: Duration, is_last: bool) -> Duration {
+    if is_last { left - left / 16 } else { left / 2 }
+}
+
 /// What the outside asks of the engine.
 #[derive(Debug)]
 pub(crate) enum Command {

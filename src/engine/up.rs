@@ -8,11 +8,10 @@ use tokio::{
 };
 
 use super::{
-    Announced, CANCEL_GRACE, Settled, defect, down::slice, hook::Hook, hook::panicked, plan::Start,
-    stage_failure,
+    Announced, CANCEL_GRACE, Settled, defect, hook::Hook, hook::panicked, plan::Start, slice, stage_failure,
 };
 use crate::{
-    codes::{STAGE_BLOCKED_EXECUTOR, STAGE_TIMEOUT},
+    codes::{STAGE_BLOCKED_EXECUTOR, STAGE_FAILED, STAGE_TIMEOUT},
     contract::{
         board::Board,
         context::{StageContext, Undo},
@@ -28,8 +27,8 @@ use crate::{
 
 /// How a start ended. By then everything that it left half done is undone.
 pub(super) enum Outcome {
-    /// The stage is up; if its failure was announced before, too late.
-    Acquired { output: Output, announced: bool },
+    /// The resource is there; too late, if the stage's failure was announced before.
+    Acquired(Output),
     /// Nothing was acquired, and the cause is known: announced before, or somebody else's failure.
     Ended { announced: bool },
     /// Nothing was acquired, for this reason.
@@ -46,7 +45,7 @@ pub(super) struct StartTask {
 
 /// How one attempt ended.
 enum Attempt {
-    Acquired { output: Output, announced: bool },
+    Acquired(Output),
     Ended { announced: bool },
     Error(StageError),
 }
@@ -64,7 +63,7 @@ impl StartTask {
         let mut delays = start.delays();
         loop {
             let error = match self.attempt(start, problems).await {
-                Attempt::Acquired { output, announced } => return Outcome::Acquired { output, announced },
+                Attempt::Acquired(output) => return Outcome::Acquired(output),
                 Attempt::Ended { announced } => {
                     self.undo(problems).await;
                     return Outcome::Ended { announced };
@@ -121,7 +120,7 @@ impl StartTask {
                 if late {
                     self.announce_timeout(blocked);
                 }
-                Attempt::Acquired { output, announced: late }
+                Attempt::Acquired(output)
             }
             // An error after the cancellation was caused by it, as far as anyone can tell.
             Ok(Err(_knock_on)) if self.cx.is_cancelled() => Attempt::Ended { announced: false },
@@ -139,8 +138,14 @@ impl StartTask {
     ) -> Attempt {
         let grace = CANCEL_GRACE.min(self.shutdown / 4);
         let panic = match timeout(grace, &mut hook).await {
-            Ok(Ok(Ok(output))) => return Attempt::Acquired { output, announced },
-            Ok(Ok(Err(_knock_on))) => return Attempt::Ended { announced },
+            Ok(Ok(Ok(output))) => return Attempt::Acquired(output),
+            Ok(Ok(Err(error))) => {
+                // A stage that ran out of time may know better than "time-out" what took so long.
+                if announced && error.failure_code() != STAGE_FAILED {
+                    self.tell(error);
+                }
+                return Attempt::Ended { announced };
+            }
             Ok(Err(panic)) => panic,
             Err(_elapsed) => match hook.discard() {
                 Ok(()) => return Attempt::Ended { announced },
@@ -208,7 +213,10 @@ impl StartTask {
     }
 
     fn announce_timeout(&self, blocked: bool) {
-        let error = if blocked { blocked_error() } else { timeout_error(self.timeout) };
+        self.tell(if blocked { blocked_error() } else { timeout_error(self.timeout) });
+    }
+
+    fn tell(&self, error: StageError) {
         self.send(stage_failure(self.board(), self.id(), FailurePhase::Start, error, self.cx.attempt()));
     }
 

@@ -7,6 +7,7 @@ use petgraph::{
     Direction,
     algo::toposort,
     graph::{DiGraph, NodeIndex},
+    visit::EdgeRef,
 };
 
 use crate::ids::{StageId, is_stage_name};
@@ -59,7 +60,10 @@ impl Graph {
     /// that carries data stays one.
     pub(crate) fn depend(&mut self, stage: StageId, prerequisite: StageId, edge: Edge) {
         let (from, to) = (node(prerequisite), node(stage));
-        match self.inner.find_edge(from, to) {
+        // Looked up from the dependant's side: it has few prerequisites, while a stage that everything
+        // needs has as many dependants as there are stages.
+        let known = self.inner.edges_directed(to, Direction::Incoming).find(|edge| edge.source() == from);
+        match known.map(|edge| edge.id()) {
             Some(known) if edge == Edge::Data => self.inner[known] = Edge::Data,
             Some(_) => {}
             None => {

@@ -121,14 +121,14 @@ fn owner_command(path: &Path, mount: &Mount, in_container: bool) -> String {
 }
 
 /// The failure of an operation on `path` for want of space.
-pub(super) fn disk_full(path: &Path, error: &io::Error) -> StageError {
+pub(crate) fn disk_full(path: &Path, error: &io::Error) -> StageError {
     let cause = format!("There is no space left to write {}: {error}", path.display());
     with_facts(StageError::new(codes::DB_DISK_FULL, cause), path)
         .hint(format!("Free space on it, or raise its quota: df -h {}", quoted(path)))
 }
 
 /// Whether an error means that the disk, or this user's share of it, is full.
-pub(super) fn is_full(error: &io::Error) -> bool {
+pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::NOSPC | Errno::DQUOT))
 }
 
@@ -191,7 +191,7 @@ fn free(bytes: u64) -> String {
 }
 
 /// A path as one word of a shell command.
-pub(super) fn quoted(path: &Path) -> String {
+pub(crate) fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     shlex::try_quote(&text).map(|word| word.into_owned()).unwrap_or(text)
 }

@@ -1,1 +1,47 @@
+//! Floor 3: what the operator reads. Imports floors 0 to 2; the facade calls it with what the engine
+//! returned, and writes what comes back to stderr.
+//!
+//! Every report is text in printable ASCII that ends with a line break. A failure is one block of at most
+//! 40 lines of 80 columns; everything else is one line per thing said.
+//!
+//! # Rules
+//! - Whatever a hook said is hostile until [`clean`] has been over it: cut, escaped, without the user
+//!   info, query and fragment of URLs.
+//! - A block never grows: its parts share its lines by how much they matter ([`layout`]), and what does
+//!   not fit is counted and, where names help, named.
+//! - Facts, then actions. Nothing is said that the process does not know.
 
+use crate::ids::InstanceId;
+
+mod advice;
+mod clean;
+mod emergency;
+mod failure;
+mod layout;
+mod lines;
+mod state;
+mod words;
+
+pub(crate) use emergency::{Stalled, StalledStage, emergency};
+pub(crate) use failure::{startup_failure, stop_failure};
+pub(crate) use lines::{interrupted, ready, stopped, warnings};
+
+/// Who reports: the last line of every block.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity {
+    /// The application's name.
+    pub(crate) service: String,
+    /// Its version, where it said one.
+    pub(crate) version: Option<String>,
+    /// What its variables begin with, without the underscore, for advice that names one.
+    pub(crate) prefix: String,
+    /// This start of the process.
+    pub(crate) instance: InstanceId,
+    /// The name of the machine or container.
+    pub(crate) host: String,
+    /// When the report is made.
+    pub(crate) at: jiff::Timestamp,
+}
+
+#[cfg(test)]
+mod tests;

@@ -4,23 +4,21 @@
 use std::{
     io::{self, Write},
     process::ExitCode,
-    sync::Arc,
     thread,
 };
 
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
-    codes::{GRAPH_INVALID, STAGE_FAILED, STARTUP_INTERRUPTED},
     clock,
+    codes::{GRAPH_INVALID, STAGE_FAILED, STARTUP_INTERRUPTED},
     contract::{
         outcome::{StartupError, StopReport},
         panic::{contain, note_places},
-        status::Status,
     },
     engine::running::broken,
     error::{ErrorKind, StageError, StageResult},
-    report::{self, Identity},
+    report::{self, Identity, Stalled},
     settings::Env,
     startup::{Ready, Startup, WorkerMode},
 };
@@ -29,7 +27,7 @@ mod signals;
 mod watchdog;
 
 use signals::StopRequest;
-use watchdog::{Stalled, Watchdog};
+use watchdog::Watchdog;
 
 /// Runs an application: starts its stages, serves, and stops it clean. Call it from `main` and return
 /// what it returns.
@@ -72,7 +70,7 @@ pub fn run(name: &str, plan: impl FnOnce(&mut Startup) -> StageResult<()>) -> Ex
     let identity = Identity {
         service: name.to_owned(),
         prefix: env.prefix().to_owned(),
-        version: startup.version_text().to_owned(),
+        version: startup.version_text().map(str::to_owned),
         instance: startup.instance(),
         host: host(),
         at: clock::wall_clock(),
@@ -91,7 +89,7 @@ pub fn run(name: &str, plan: impl FnOnce(&mut Startup) -> StageResult<()>) -> Ex
 
 /// From the first stage to the last stop.
 fn live(ready: Ready, identity: &Identity) -> Result<StopReport, Box<StartupError>> {
-    let Ready { prepared, limits, warnings, notes } = ready;
+    let Ready { prepared, limits, warnings, mut notes, worker } = ready;
     write_stderr(&report::warnings(&warnings));
     let broken_by = |what: &str, error: io::Error| {
         let error = StageError::new(STAGE_FAILED, error).fact("what", what.to_owned());
@@ -100,13 +98,16 @@ fn live(ready: Ready, identity: &Identity) -> Result<StopReport, Box<StartupErro
     let request = StopRequest::listen().map_err(|error| broken_by("signal handlers", error))?;
     let runtime = runtime().map_err(|error| broken_by("tokio runtime", error))?;
     let (board, control) = (prepared.board.clone(), prepared.control.clone());
-    let (mourner, seen) = (identity.clone(), board.clone());
-    let stalled = Box::new(move |stalled: &Stalled| emergency(stalled, &mourner, &Status(seen.clone())));
+    let mourner = identity.clone();
+    let stalled = Box::new(move |stalled: &Stalled| {
+        report::emergency(stalled, ErrorKind::Software.exit_code(), &mourner)
+    });
     let watching = Watchdog::new(board, control, limits, request, stalled)
         .watch()
         .map_err(|error| broken_by("watchdog thread", error))?;
     let result = runtime.block_on(async {
         let running = prepared.start().await?;
+        notes.extend(running.get(worker).and_then(|lock| lock.note()));
         let status = running.status();
         write_stderr(&report::ready(&status.timeline(), &status.degraded(), &notes));
         Ok(running.wait().await)
@@ -131,7 +132,7 @@ fn runtime() -> io::Result<Runtime> {
 fn failed(error: &StartupError, identity: &Identity) -> u8 {
     if error.primary.error.failure_code() == STARTUP_INTERRUPTED {
         if error.rollback.is_complete() {
-            write_stderr(&report::interrupted(error, identity));
+            write_stderr(&report::interrupted(error));
             return 0;
         }
         let exit = ErrorKind::Software.exit_code();
@@ -145,7 +146,7 @@ fn failed(error: &StartupError, identity: &Identity) -> u8 {
 
 fn stopped(report: &StopReport, identity: &Identity) -> u8 {
     if report.is_clean() {
-        write_stderr(&report::stopped(report, identity));
+        write_stderr(&report::stopped(report));
         return 0;
     }
     let kind = report.failure.as_ref().map_or(ErrorKind::Software, |failure| failure.error.error_kind());

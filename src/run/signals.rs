@@ -76,7 +76,9 @@ impl StopRequest {
             }
             is_first
         });
-        if !is_first {
+        if is_first {
+            write_stderr(&format!("{name}: stopping in order; a second signal ends the process at once\n"));
+        } else {
             write_stderr(&format!("second {name}: ending at once, without stopping what runs\n"));
             // The conventional code of a process that a signal ended. It ends here and now: destructors
             // and exit handlers are just what may hang.

@@ -22,6 +22,7 @@ use crate::{
     engine::{BLOCKING_TICKS, Limits, running::Control},
     error::ErrorKind,
     ids::StageId,
+    report::{Stalled, StalledStage},
 };
 
 /// One beat while stages start or stop. A poll that spans [`BLOCKING_TICKS`] of them counts as blocking.
@@ -44,13 +45,6 @@ pub(super) struct Watchdog {
     began: Instant,
 }
 
-/// Why the process ends without the engine, and who keeps it from working.
-pub(super) struct Stalled {
-    pub(super) phase: Phase,
-    /// The stages that have not settled, with their last step; those that block their thread first.
-    pub(super) stages: Vec<(String, StageState, Option<String>, bool)>,
-}
-
 /// Ends the thread when dropped.
 pub(super) struct Watching {
     over: Arc<AtomicBool>,
@@ -71,7 +65,8 @@ impl Watchdog {
 
     pub(super) fn watch(self) -> io::Result<Watching> {
         let (over, request, control) = (self.over.clone(), self.request.clone(), self.control.clone());
-        let thread = thread::Builder::new().name("solostart-watchdog".to_owned()).spawn(move || self.beat())?;
+        let thread =
+            thread::Builder::new().name("solostart-watchdog".to_owned()).spawn(move || self.beat())?;
         request.pass_to(control, thread.thread().clone());
         Ok(Watching { over, thread: Some(thread) })
     }
@@ -122,17 +117,25 @@ impl Watchdog {
             .filter(|&id| {
                 matches!(
                     board.cell(id).state(),
-                    StageState::Starting | StageState::Interrupting | StageState::Stopping | StageState::Stuck
+                    StageState::Starting
+                        | StageState::Interrupting
+                        | StageState::Stopping
+                        | StageState::Stuck
                 )
             })
-            .map(|id| {
-                let cell = board.cell(id);
-                let name = board.graph.name(id).to_string();
-                (name, cell.state(), cell.current_step(), blocking.contains(&id))
+            .map(|id| StalledStage {
+                name: board.graph.name(id).to_string(),
+                state: board.cell(id).state(),
+                step: board.cell(id).current_step(),
+                blocks: blocking.contains(&id),
             })
             .collect();
-        stages.sort_by_key(|(_, _, _, blocks)| !blocks);
-        Stalled { phase: board.phase(), stages }
+        stages.sort_by_key(|stage| !stage.blocks);
+        let limit = match board.phase() {
+            Phase::Starting => self.began.elapsed(),
+            Phase::Ready | Phase::Draining | Phase::Stopping | Phase::Stopped => self.limits.shutdown,
+        };
+        Stalled { phase: board.phase(), limit, stages }
     }
 }
 

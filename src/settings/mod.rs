@@ -127,6 +127,13 @@ impl Env {
         self.0.vars.get(OsStr::new(full_name)).map(OsString::as_os_str)
     }
 
+    /// Whether any variable is set whose name begins with the prefix and `start`. It lets a reader of many
+    /// similar variables look for none of them where none is set.
+    pub(crate) fn sets_any(&self, start: &str) -> bool {
+        let start = self.full_name(start);
+        self.own_vars().any(|(name, _)| name.starts_with(&start))
+    }
+
     /// Records a problem that the value's form does not show, such as two settings that contradict each other:
     /// what is wrong, and what to write instead. Neither may contain a secret.
     ///

@@ -38,6 +38,7 @@ impl Log {
     /// An event sink that keeps what tests look at.
     fn sink(&self) -> Arc<dyn Fn(&Event) + Send + Sync> {
         let log = self.clone();
+        #[expect(clippy::wildcard_enum_match_arm, reason = "tests look at some events only")]
         Arc::new(move |event| {
             let line = match event {
                 Event::StageUp { stage, .. } => format!("up {stage}"),

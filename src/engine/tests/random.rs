@@ -8,7 +8,7 @@ use std::{
 };
 
 use proptest::prelude::*;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use super::{Log, Plan, prepare};
 use crate::{
@@ -90,21 +90,21 @@ enum What {
 
 /// What the hooks saw: beginnings and ends, in order.
 #[derive(Clone, Default)]
-struct Tape(Arc<Mutex<Vec<(usize, What, bool, Instant)>>>);
+struct Tape(Arc<Mutex<Vec<(usize, What, bool)>>>);
 
 /// Notes the end of a hook however it ends: by return, panic or being dropped.
 struct Ends(Tape, usize, What);
 
 impl Tape {
     fn begin(&self, stage: usize, what: What) -> Ends {
-        self.0.lock().unwrap().push((stage, what, true, Instant::now()));
+        self.0.lock().unwrap().push((stage, what, true));
         Ends(self.clone(), stage, what)
     }
 }
 
 impl Drop for Ends {
     fn drop(&mut self) {
-        self.0.0.lock().unwrap().push((self.1, self.2, false, Instant::now()));
+        self.0.0.lock().unwrap().push((self.1, self.2, false));
     }
 }
 
@@ -178,14 +178,14 @@ fn build(cases: &[Case], tape: &Tape) -> Plan {
 
 enum Ended {
     Failed(Box<StartupError>),
-    Stopped(StopReport),
+    Stopped(Box<StopReport>),
 }
 
 /// Checks invariants 1 to 5 on what the hooks saw.
 fn judge(cases: &[Case], tape: &Tape, ended: &Ended, took: Duration) -> Result<(), TestCaseError> {
     let tape = tape.0.lock().unwrap();
     let mut at: HashMap<(usize, What, bool), Vec<usize>> = HashMap::new();
-    for (place, (stage, what, begins, _)) in tape.iter().enumerate() {
+    for (place, (stage, what, begins)) in tape.iter().enumerate() {
         at.entry((*stage, *what, *begins)).or_default().push(place);
     }
     let count = |stage, what| at.get(&(stage, what, true)).map_or(0, Vec::len);
@@ -276,7 +276,7 @@ proptest! {
                 Ok(running) => {
                     let report = running.shutdown("done").await;
                     let took = report.summary.elapsed;
-                    (Ended::Stopped(report), took)
+                    (Ended::Stopped(Box::new(report)), took)
                 }
             }
         });

@@ -172,6 +172,21 @@ async fn a_stage_has_its_time_from_when_its_prerequisites_are_up() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stage_that_ran_out_of_time_may_say_what_took_so_long() {
+    let (log, mut plan) = (Log::default(), Plan::new());
+    plan.builder("database", (), async |cx: StageContext, ()| {
+        cx.cancelled().await;
+        Err::<(), _>(StageError::new(codes::DB_MIGRATION_TIMEOUT, "migration 8/12 was interrupted"))
+    })
+    .timeout(secs(5))
+    .required();
+    let error = start(plan, &log).await.unwrap_err();
+    assert_eq!(error.primary.error.failure_code(), codes::DB_MIGRATION_TIMEOUT);
+    assert_eq!((error.primary.at, error.also.len()), (secs(5), 0));
+    assert_eq!(log.lines(), ["failed database"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_start_as_a_whole_has_a_limit_that_names_who_was_starting() {
     let (log, mut plan) = (Log::default(), Plan::new());
     plan.builder("hangs", (), async |cx: StageContext, ()| {

@@ -5,7 +5,7 @@ use std::{
     fmt,
     future::Future,
     path::PathBuf,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -13,7 +13,6 @@ use crate::{
     contract::{
         context::{ServeContext, StageContext},
         event::{Event, EventSink},
-        guard::{GuardKeeper, WorkerGuard},
         needs::{Handle, Take},
         outcome::StartupError,
         stage::Stage,
@@ -26,9 +25,14 @@ use crate::{
     error::StageResult,
     graph::{GraphProblem, StageName},
     ids::{InstanceId, is_stage_name},
-    instance::{HeldWorker, WorkerConfig, acquire},
+    instance::worker_mode::WorkerConfig,
     settings::{Env, EnvWarning},
 };
+
+mod worker_mode;
+
+use worker_mode::Acquire;
+pub use worker_mode::WorkerLock;
 
 /// Whether several workers of the application may run. There is no default: to run without a decision
 /// does not compile.
@@ -45,7 +49,7 @@ pub enum WorkerMode {
 
 /// The stages of an application, and under which rules they start.
 ///
-/// [`run`](crate::run) makes one and hands it to the application's closure. Who owns the runtime, and
+/// [`run`](crate::run()) makes one and hands it to the application's closure. Who owns the runtime, and
 /// tests, make it themselves:
 ///
 /// ```
@@ -62,36 +66,16 @@ pub enum WorkerMode {
 /// ```
 pub struct Startup {
     name: String,
-    version: String,
+    version: Option<String>,
     env: Env,
     instance: InstanceId,
     plan: Plan,
     mode: WorkerMode,
     worker_variables: Vec<String>,
+    allow_unshared: String,
     sink: Option<EventSink>,
     worker: Handle<WorkerLock>,
     acquire: Arc<OnceLock<Acquire>>,
-}
-
-/// How the `worker-mode` stage takes its lock; known only when everything was declared.
-enum Acquire {
-    Lock(WorkerConfig),
-    Nothing,
-}
-
-/// The output of the `worker-mode` stage: the locks, until they are released.
-#[derive(Debug)]
-pub struct WorkerLock {
-    guard: WorkerGuard,
-    held: Mutex<Option<HeldWorker>>,
-}
-
-impl WorkerLock {
-    /// The proof that this process is the only worker.
-    #[must_use]
-    pub fn guard(&self) -> WorkerGuard {
-        self.guard.clone()
-    }
 }
 
 /// A start that was checked, and what the facade needs beside it.
@@ -100,6 +84,7 @@ pub(crate) struct Ready {
     pub(crate) limits: Limits,
     pub(crate) warnings: Vec<EnvWarning>,
     pub(crate) notes: Vec<String>,
+    pub(crate) worker: Handle<WorkerLock>,
 }
 
 impl Startup {
@@ -114,16 +99,17 @@ impl Startup {
             plan.problems.push(GraphProblem::InvalidName(name.escape_debug().take(80).collect()));
         }
         let acquire = Arc::new(OnceLock::new());
-        let worker = add_worker_mode(&mut plan, acquire.clone());
+        let worker = worker_mode::add(&mut plan, acquire.clone());
         plan.set_root(worker);
         Self {
             name: name.to_owned(),
-            version: "unknown".to_owned(),
+            version: None,
             env,
             instance: InstanceId::mint(),
             plan,
             mode,
             worker_variables: Vec::new(),
+            allow_unshared: String::new(),
             sink: None,
             worker,
             acquire,
@@ -145,7 +131,7 @@ impl Startup {
 
     /// Says which version this is, for reports: usually `env!("CARGO_PKG_VERSION")`.
     pub fn version(&mut self, version: &str) -> &mut Self {
-        version.clone_into(&mut self.version);
+        self.version = Some(version.to_owned());
         self
     }
 
@@ -158,6 +144,14 @@ impl Startup {
     /// Adds a variable that holds a number of workers: more than one is refused.
     pub fn worker_variable(&mut self, name: &str) -> &mut Self {
         self.worker_variables.push(name.to_owned());
+        self
+    }
+
+    /// Accepts a lock on file systems that other containers may not see, unless `<P>_ALLOW_UNSHARED_LOCK`
+    /// says otherwise: types as the kernel names them, separated by commas, for instance `overlay,tmpfs`.
+    /// The line that says the service is ready then says so, too.
+    pub fn allow_unshared_lock(&mut self, types: &str) -> &mut Self {
+        types.clone_into(&mut self.allow_unshared);
         self
     }
 
@@ -179,7 +173,11 @@ impl Startup {
     }
 
     /// Adds a required stage with what it needs.
-    pub fn add_with<S: Stage, N: Take<Values = S::Needs>>(&mut self, stage: S, needs: N) -> Handle<S::Output> {
+    pub fn add_with<S: Stage, N: Take<Values = S::Needs>>(
+        &mut self,
+        stage: S,
+        needs: N,
+    ) -> Handle<S::Output> {
         self.configure(stage, needs).required()
     }
 
@@ -244,7 +242,7 @@ impl Startup {
 
     /// Starts the service, and returns when it is ready, or rolled back.
     ///
-    /// There are no signal handlers, no watchdog thread and no printed report: [`run`](crate::run) has
+    /// There are no signal handlers, no watchdog thread and no printed report: [`run`](crate::run()) has
     /// them. It must be called inside a tokio runtime.
     ///
     /// # Cancel safety
@@ -260,8 +258,8 @@ impl Startup {
         self.instance
     }
 
-    pub(crate) fn version_text(&self) -> &str {
-        &self.version
+    pub(crate) fn version_text(&self) -> Option<&str> {
+        self.version.as_deref()
     }
 
     /// Reads the library's own variables, then checks everything that can be checked before anything
@@ -277,11 +275,12 @@ impl Startup {
                 Acquire::Nothing
             }
         };
-        let warnings = self.env.check().map_err(|problems| broken("configuration", problems.into_stage_error()))?;
+        let warnings =
+            self.env.check().map_err(|problems| broken("configuration", problems.into_stage_error()))?;
         // It is set here and nowhere else, and `prepare` consumes the start-up.
         let _set_before = self.acquire.set(acquire);
         let prepared = Prepared::new(self.plan, limits, self.sink.take())?;
-        Ok(Ready { prepared, limits, warnings, notes })
+        Ok(Ready { prepared, limits, warnings, notes, worker: self.worker })
     }
 
     fn limits(&mut self) -> Limits {
@@ -291,7 +290,12 @@ impl Startup {
             env.var(name).describe(about).example(example).duration().default(default)
         };
         let limits = Limits {
-            startup: duration("STARTUP_TIMEOUT", "How long the whole start may take.", "5m", defaults.startup),
+            startup: duration(
+                "STARTUP_TIMEOUT",
+                "How long the whole start may take.",
+                "5m",
+                defaults.startup,
+            ),
             stage: duration(
                 "STAGE_TIMEOUT",
                 "How long each stage may take, from when its prerequisites are up.",
@@ -311,6 +315,9 @@ impl Startup {
                 defaults.drain,
             ),
         };
+        if !env.sets_any("STAGE_TIMEOUT_") {
+            return limits;
+        }
         for id in self.plan.graph.ids() {
             let name = self.plan.graph.name(id).to_uppercase().replace('-', "_");
             let own = env
@@ -340,11 +347,18 @@ impl Startup {
             .describe("File system types on which the lock is accepted although it may exclude nobody.")
             .example("overlay")
             .text()
-            .default(String::new());
+            .default(self.allow_unshared.clone());
+        // What is declared is read and judged by the lock layers; reading it here makes it known.
+        let _judged_later = env
+            .var("WORKERS")
+            .describe("How many workers run. Only 1 is accepted.")
+            .example("1")
+            .text()
+            .optional();
         WorkerConfig {
             instance: self.instance,
             service: self.name.clone(),
-            version: self.version.clone(),
+            version: self.version.clone().unwrap_or_else(|| "unknown".to_owned()),
             prefix: env.prefix().to_owned(),
             data_dir,
             lock_path,
@@ -362,35 +376,6 @@ impl fmt::Debug for Startup {
             .field("stages", &self.plan.specs.len())
             .field("mode", &self.mode)
             .finish()
-    }
-}
-
-/// Adds the root of every graph. What it does is decided later, when everything was declared.
-fn add_worker_mode(plan: &mut Plan, acquire_how: Arc<OnceLock<Acquire>>) -> Handle<WorkerLock> {
-    plan.builder("worker-mode", (), async move |cx: StageContext, ()| {
-        let held = match acquire_how.get() {
-            Some(Acquire::Nothing) => None,
-            Some(Acquire::Lock(_)) => Some(tokio::task::spawn_blocking(move || take(&acquire_how)).await??),
-            None => return Err("the start-up was not prepared".into()),
-        };
-        let guard = held.as_ref().map_or_else(|| GuardKeeper::unrestricted().guard(), HeldWorker::guard);
-        cx.publish_worker(guard.clone());
-        Ok(WorkerLock { guard, held: Mutex::new(held) })
-    })
-    .stop(async |lock: Arc<WorkerLock>, _cx| {
-        let held = lock.held.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match held {
-            Some(held) => tokio::task::spawn_blocking(move || held.release()).await?,
-            None => Ok(()),
-        }
-    })
-    .required()
-}
-
-fn take(how: &OnceLock<Acquire>) -> StageResult<HeldWorker> {
-    match how.get() {
-        Some(Acquire::Lock(config)) => acquire(config),
-        Some(Acquire::Nothing) | None => Err("no lock is configured".into()),
     }
 }
 

@@ -1,0 +1,90 @@
+//! What the operator can set, beside the library's own variables.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use solostart::{Env, HttpUrl};
+
+/// The log that the example brings along.
+const SAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/banboard/sample/fail2ban.log");
+
+const MINUTE: Duration = Duration::from_mins(1);
+
+/// The service's settings.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) database: PathBuf,
+    pub(crate) listen: SocketAddr,
+    pub(crate) log: PathBuf,
+    pub(crate) ban_time: Duration,
+    pub(crate) upstream: Option<HttpUrl>,
+}
+
+impl Config {
+    /// Reads the settings. Problems are listed when the library checks the environment as a whole.
+    pub(crate) fn from_env(env: &Env, data_dir: &Path) -> Self {
+        let database = env
+            .var("DATABASE_PATH")
+            .describe("The file of the embedded database.")
+            .example("/data/banboard.db")
+            .path()
+            .default(data_dir.join("banboard.db"));
+        let listen = env
+            .var("LISTEN")
+            .describe(
+                "The address that the board is served on. It has no login: keep it behind a proxy that has.",
+            )
+            .example("0.0.0.0:8080")
+            .socket_address()
+            .default(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)));
+        let log = env
+            .var("FAIL2BAN_LOG")
+            .describe("The log that fail2ban writes. Its times are taken as UTC.")
+            .example("/var/log/fail2ban.log")
+            .path()
+            .default(PathBuf::from(SAMPLE));
+        let ban_time = env
+            .var("BAN_TIME")
+            .describe("How long a ban lasts in jails whose own time the log does not tell. fail2ban's default is 10m.")
+            .example("1h")
+            .duration()
+            .within(Duration::from_secs(1)..=366 * 24 * 60 * MINUTE)
+            .default(10 * MINUTE);
+        let upstream = env
+            .var("UPSTREAM_URL")
+            .describe("A service whose answer is watched. Nothing is sent to it but requests for this URL.")
+            .example("https://example.com/health")
+            .url()
+            .optional();
+        Self { database, listen, log, ban_time, upstream }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_any_variable_the_sample_is_shown_on_loopback_only() {
+        let env = Env::from_vars("BANBOARD", [("", ""); 0]);
+        let config = Config::from_env(&env, Path::new("data"));
+        assert!(env.check().is_ok());
+        assert!(config.listen.ip().is_loopback() && config.upstream.is_none());
+        assert!(config.log.is_file(), "{}", config.log.display());
+    }
+
+    #[test]
+    fn every_problem_is_listed_at_once() {
+        let vars =
+            [("BANBOARD_LISTEN", "8080"), ("BANBOARD_BAN_TIME", "10"), ("BANBOARD_UPSTREAM_URL", "ftp://x")];
+        let env = Env::from_vars("BANBOARD", vars);
+        Config::from_env(&env, Path::new("data"));
+        let problems = env.check().unwrap_err().to_string();
+        for (name, _) in vars {
+            assert!(problems.contains(name), "{problems}");
+        }
+    }
+}

@@ -1,0 +1,162 @@
+use std::{fs, io::Write};
+
+use super::*;
+use crate::log::Event;
+
+const BAN: &str = "2026-11-19 03:14:07,123 fail2ban.actions        [812]: NOTICE  [sshd] Ban 203.0.113.";
+
+struct Log {
+    dir: tempfile::TempDir,
+}
+
+impl Log {
+    fn new() -> Self {
+        let log = Self { dir: tempfile::tempdir().unwrap() };
+        fs::write(log.path(), "").unwrap();
+        log
+    }
+
+    fn path(&self) -> std::path::PathBuf {
+        self.dir.path().join("fail2ban.log")
+    }
+
+    fn append(&self, bytes: impl AsRef<[u8]>) {
+        OpenOptions::new().append(true).open(self.path()).unwrap().write_all(bytes.as_ref()).unwrap();
+    }
+
+    /// Reads to the end, as the follower does, and returns the last bytes of the addresses seen.
+    fn drain(&self, position: &mut Position) -> (Vec<u8>, u64) {
+        let (mut seen, mut skipped) = (Vec::new(), 0);
+        loop {
+            let batch = read(&self.path(), position).unwrap();
+            skipped += batch.skipped;
+            for entry in batch.entries {
+                let Event::Banned(target) = entry.event else { continue };
+                let std::net::IpAddr::V4(address) = target.address else { continue };
+                seen.push(address.octets()[3]);
+            }
+            *position = batch.position;
+            if !batch.more {
+                return (seen, skipped);
+            }
+        }
+    }
+}
+
+#[test]
+fn each_line_is_read_once_across_restarts() {
+    let log = Log::new();
+    let mut position = Position::default();
+    for last in 1..=3_u8 {
+        log.append(format!("{BAN}{last}\n"));
+        // The copy stands for what a restarted process finds in its database.
+        position = Position { ..position.clone() };
+        assert_eq!(log.drain(&mut position).0, [last]);
+    }
+    assert!(log.drain(&mut position).0.is_empty());
+}
+
+#[test]
+fn a_line_without_its_line_feed_waits_for_it() {
+    let log = Log::new();
+    let mut position = Position::default();
+    log.append(format!("{BAN}1\n{BAN}2"));
+    assert_eq!(log.drain(&mut position).0, [1]);
+    log.append("1\n");
+    assert_eq!(log.drain(&mut position).0, [21]);
+}
+
+#[test]
+fn a_replaced_or_shorter_or_rewritten_file_is_read_from_its_start() {
+    let log = Log::new();
+    let mut position = Position::default();
+    log.append(format!("{BAN}1\n{BAN}2\n"));
+    assert_eq!(log.drain(&mut position).0, [1, 2]);
+
+    fs::rename(log.path(), log.dir.path().join("fail2ban.log.1")).unwrap();
+    fs::write(log.path(), format!("{BAN}3\n{BAN}4\n{BAN}5\n")).unwrap();
+    assert_eq!(log.drain(&mut position).0, [3, 4, 5], "rotated by renaming");
+
+    fs::write(log.path(), format!("{BAN}6\n")).unwrap();
+    assert_eq!(log.drain(&mut position).0, [6], "truncated");
+
+    fs::write(log.path(), format!("{BAN}7\n{BAN}8\n{BAN}9\n")).unwrap();
+    assert_eq!(log.drain(&mut position).0, [7, 8, 9], "truncated and grown past the offset");
+}
+
+#[test]
+fn a_file_that_is_gone_is_an_error_and_the_position_survives_it() {
+    let log = Log::new();
+    let mut position = Position::default();
+    log.append(format!("{BAN}1\n"));
+    log.drain(&mut position);
+    let away = log.dir.path().join("away");
+    fs::rename(log.path(), &away).unwrap();
+    assert_eq!(read(&log.path(), &position).unwrap_err().kind(), io::ErrorKind::NotFound);
+    fs::rename(&away, log.path()).unwrap();
+    log.append(format!("{BAN}2\n"));
+    assert_eq!(log.drain(&mut position).0, [2]);
+}
+
+#[test]
+fn a_long_line_is_skipped_once_however_it_arrives() {
+    let log = Log::new();
+    let mut position = Position::default();
+    log.append(format!("{BAN}1\n"));
+    log.append(vec![b'x'; LINE_LIMIT + 1]);
+    log.append(format!("\n{BAN}2\n"));
+    assert_eq!(log.drain(&mut position), (vec![1, 2], 1), "whole within one chunk");
+
+    for _piece in 0..5 {
+        log.append(vec![b'y'; CHUNK]);
+        let (seen, _) = log.drain(&mut position);
+        assert_eq!(seen, [0; 0]);
+        assert!(position.in_long_line);
+    }
+    log.append(format!(" {BAN}66\n{BAN}3\n"));
+    assert_eq!(log.drain(&mut position), (vec![3], 0), "its end bans nobody and counts no more");
+    assert!(!position.in_long_line);
+}
+
+#[test]
+fn a_line_just_within_the_limit_is_read_wherever_the_chunks_end() {
+    let log = Log::new();
+    let mut position = Position::default();
+    let filler = format!("{}\n", "z".repeat(LINE_LIMIT));
+    for last in 1..=20_u8 {
+        log.append(&filler);
+        log.append(format!("{BAN}{last}\n"));
+    }
+    assert_eq!(log.drain(&mut position), ((1..=20).collect(), 20));
+}
+
+#[test]
+fn a_backlog_is_read_in_chunks_without_loss() {
+    let log = Log::new();
+    let mut position = Position::default();
+    let lines: String = (0..5000).map(|each| format!("{BAN}{}\n", each % 250)).collect();
+    log.append(lines);
+    let (seen, skipped) = log.drain(&mut position);
+    assert_eq!((seen.len(), skipped), (5000, 0));
+    assert_eq!(seen, (0..5000_u32).map(|each| (each % 250) as u8).collect::<Vec<_>>());
+}
+
+#[test]
+fn nul_bytes_and_foreign_encodings_do_not_stop_it() {
+    let log = Log::new();
+    let mut position = Position::default();
+    log.append(b"\xff\xfe\x00 garbage \xc3\x28\n");
+    log.append(vec![0; 500]);
+    log.append(format!("{BAN}1\n"));
+    assert_eq!(log.drain(&mut position), (vec![1], 1));
+}
+
+#[test]
+fn what_is_not_a_regular_file_is_refused_without_waiting() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(read(dir.path(), &Position::default()).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    let pipe = dir.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    assert_eq!(read(&pipe, &Position::default()).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+}

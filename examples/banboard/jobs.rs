@@ -1,0 +1,207 @@
+//! What happens by itself: the log is followed, bans expire, hours are counted.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use solostart::{
+    ErrorKind, FailureCode, Stage, StageContext, StageError, StageResult, StopContext,
+    stages::{
+        RunContext,
+        database::{Database, DatabaseError},
+        scheduler::Scheduler,
+        tasks::{Tasks, TasksHandle},
+    },
+};
+use tokio::{task::spawn_blocking, time::sleep};
+
+use crate::{
+    config::Config,
+    follow::{self, Position},
+    store,
+};
+
+const LOG_UNREADABLE: FailureCode =
+    FailureCode::new("banboard.log", ErrorKind::Config, "The log of fail2ban cannot be read");
+
+/// How much of a long log is read before the service is ready, in batches of 64 KiB. The rest follows while
+/// it serves.
+const FIRST_BATCHES: usize = 32;
+
+/// How long to wait for more when all was read.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How often in a row the log may be missing, a pause apart, before that counts as a failure: whoever
+/// rotates it moves it away first.
+const MISSING_TIMES: u32 = 10;
+
+/// How late a ban without an `Unban` may be taken for over.
+const EXPIRE_EVERY: Duration = Duration::from_secs(30);
+
+/// Just after each full hour. Until then the page counts the bans that are new itself.
+const COUNT_AT: &str = "10 0 * * * *";
+
+/// The `tasks` stage: the library's own, with a first look at the log before it. So a log that cannot be
+/// read is a failed start, and the board is not empty when it is first shown.
+#[derive(Debug)]
+pub(crate) struct FollowLog {
+    log: PathBuf,
+    ban_time: Duration,
+    tasks: Tasks<Follower>,
+}
+
+impl FollowLog {
+    pub(crate) fn new(config: &Config) -> Self {
+        // However long the log stays away, it is followed when it is back.
+        let tasks = Tasks::new().task("follow-log", follow_on).restarts(u32::MAX);
+        Self { log: config.log.clone(), ban_time: config.ban_time, tasks }
+    }
+}
+
+impl Stage for FollowLog {
+    type Needs = Arc<Database>;
+    type Output = TasksHandle;
+
+    fn name(&self) -> &'static str {
+        "tasks"
+    }
+
+    async fn start(&self, cx: StageContext, database: Arc<Database>) -> StageResult<TasksHandle> {
+        let mut follower = Follower::new(database, self.log.clone(), self.ban_time);
+        for batch in 1..=FIRST_BATCHES {
+            cx.step(format!("read {}, part {batch}", self.log.display()));
+            let more = follower.read_on().await.map_err(|error| explain(error, &self.log))?;
+            if !more || cx.is_cancelled() {
+                break;
+            }
+        }
+        expire(follower.database.clone()).await?;
+        self.tasks.start(cx, follower).await
+    }
+
+    async fn stop(&self, tasks: Arc<TasksHandle>, cx: StopContext) -> StageResult<()> {
+        self.tasks.stop(tasks, cx).await
+    }
+
+    async fn health(&self, tasks: Arc<TasksHandle>) -> StageResult<()> {
+        self.tasks.health(tasks).await
+    }
+}
+
+/// Reads a log into the database, from where the last one who did so ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Follower {
+    database: Arc<Database>,
+    log: PathBuf,
+    ban_time: Duration,
+    /// `None` until it was read from the database.
+    position: Option<Position>,
+}
+
+/// Why the log could not be followed for the moment.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FollowError {
+    #[error("cannot read {}: {cause}", log.display())]
+    Log { log: PathBuf, cause: io::Error },
+    #[error("cannot store what was read")]
+    Store(#[from] DatabaseError),
+    #[error("the thread that reads the log ended early")]
+    Thread(#[from] tokio::task::JoinError),
+}
+
+impl FollowError {
+    fn is_missing(&self) -> bool {
+        matches!(self, Self::Log { cause, .. } if cause.kind() == io::ErrorKind::NotFound)
+    }
+}
+
+impl Follower {
+    pub(crate) fn new(database: Arc<Database>, log: PathBuf, ban_time: Duration) -> Self {
+        Self { database, log, ban_time, position: None }
+    }
+
+    /// Reads and stores one batch. Says whether there is more to read at once.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: what was stored but not noticed is read again, and storing it again changes no ban.
+    pub(crate) async fn read_on(&mut self) -> Result<bool, FollowError> {
+        let from = match self.position.take() {
+            Some(position) => position,
+            None => self.database.read(|db| Ok(store::position(db)?)).await?,
+        };
+        let (log, begin) = (self.log.clone(), from.clone());
+        let batch = spawn_blocking(move || follow::read(&log, &begin))
+            .await?
+            .map_err(|cause| FollowError::Log { log: self.log.clone(), cause })?;
+        let (position, more, ban_time) = (batch.position.clone(), batch.more, self.ban_time);
+        if position != from {
+            self.database.write(move |tx| Ok(store::ingest(tx, &batch, ban_time)?)).await?;
+        }
+        self.position = Some(position);
+        Ok(more)
+    }
+}
+
+/// Follows the log until the service stops.
+async fn follow_on(cx: RunContext, mut follower: Follower) -> StageResult<()> {
+    // Only a log that was there before gets the patience.
+    let mut missing = MISSING_TIMES;
+    while !cx.is_cancelled() {
+        let more = match follower.read_on().await {
+            Err(error) if error.is_missing() && missing < MISSING_TIMES => {
+                missing += 1;
+                false
+            }
+            read => {
+                missing = 0;
+                read?
+            }
+        };
+        if !more {
+            tokio::select! {
+                () = cx.cancelled() => {}
+                () = sleep(PAUSE) => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What the operator can do about a log that cannot be read.
+fn explain(error: FollowError, log: &Path) -> StageError {
+    let FollowError::Log { cause, .. } = &error else { return error.into() };
+    let kind = cause.kind();
+    let path = log.display();
+    let failed = StageError::new(LOG_UNREADABLE, error).fact("BANBOARD_FAIL2BAN_LOG", path.to_string());
+    if kind == io::ErrorKind::PermissionDenied {
+        let hint = format!("See who may read it, mostly root and the group adm: ls -l {path}");
+        return failed.kind(ErrorKind::Permission).hint(hint);
+    }
+    if matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::InvalidInput) {
+        return failed.hint("Set BANBOARD_FAIL2BAN_LOG to what this tells: fail2ban-client get logtarget");
+    }
+    failed.kind(ErrorKind::Io)
+}
+
+/// The `scheduler` stage.
+pub(crate) fn scheduler() -> Scheduler<Arc<Database>> {
+    Scheduler::new().every("expire-bans", EXPIRE_EVERY, async |_cx, database| expire(database).await).cron(
+        "count-hours",
+        COUNT_AT,
+        async |_cx, database| count_hours(database).await,
+    )
+}
+
+async fn expire(database: Arc<Database>) -> StageResult<()> {
+    let expired = database.write(|tx| Ok(store::expire(tx)?)).await?;
+    tracing::debug!(expired, "bans expired");
+    Ok(())
+}
+
+async fn count_hours(database: Arc<Database>) -> StageResult<()> {
+    database.write(|tx| Ok(store::count_hours(tx)?)).await?;
+    Ok(())
+}

@@ -1,0 +1,176 @@
+//! The whole service: real files, a real port.
+
+use std::{
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use solostart::{Env, ErrorKind, Handle, Running, StartupError, WorkerMode};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use super::*;
+
+const BAN: &str = "2026-11-19 23:59:59,123 fail2ban.actions        [812]: NOTICE  [sshd] Ban 192.0.2.";
+
+/// A directory with a log of its own, and the service on top of it.
+struct Host {
+    dir: tempfile::TempDir,
+}
+
+struct Service {
+    running: Running,
+    listener: Handle<TcpListener>,
+}
+
+impl Host {
+    fn new() -> Self {
+        let host = Self { dir: tempfile::tempdir().unwrap() };
+        fs::copy(store::tests::SAMPLE, host.log()).unwrap();
+        host
+    }
+
+    fn log(&self) -> PathBuf {
+        self.dir.path().join("fail2ban.log")
+    }
+
+    fn append(&self, text: &str) {
+        fs::OpenOptions::new().append(true).open(self.log()).unwrap().write_all(text.as_bytes()).unwrap();
+    }
+
+    async fn start(&self, listen: &str) -> Result<Service, Box<StartupError>> {
+        let path = |path: &Path| path.to_str().unwrap().to_owned();
+        let vars = [
+            ("BANBOARD_DATA_DIR", path(&self.dir.path().join("data"))),
+            ("BANBOARD_FAIL2BAN_LOG", path(&self.log())),
+            ("BANBOARD_LISTEN", listen.to_owned()),
+            // Where the tests run in a container, its temporary directory is of one of these.
+            ("BANBOARD_ALLOW_UNSHARED_LOCK", "overlay,tmpfs".to_owned()),
+        ];
+        let mut startup = Startup::new("banboard", Env::from_vars("BANBOARD", vars), WorkerMode::Single);
+        let listener = plan(&mut startup);
+        Ok(Service { running: startup.start().await?, listener })
+    }
+}
+
+impl Service {
+    async fn get(&self, path: &str) -> (String, String) {
+        let address = self.running.get(self.listener).unwrap().local_addr().unwrap();
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: banboard\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut response = String::new();
+        stream.read_to_string(&mut response).await.unwrap();
+        let (head, body) = response.split_once("\r\n\r\n").unwrap();
+        (head.to_ascii_lowercase(), body.to_owned())
+    }
+
+    /// The addresses that the API lists.
+    async fn banned(&self) -> Vec<String> {
+        let bans: serde_json::Value = serde_json::from_str(&self.get("/api/bans").await.1).unwrap();
+        bans.as_array().unwrap().iter().map(|ban| ban["address"].as_str().unwrap().to_owned()).collect()
+    }
+
+    async fn stop(self) {
+        assert!(self.running.shutdown("the test is over").await.is_clean());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_board_is_full_as_soon_as_the_service_is_ready() {
+    let host = Host::new();
+    let service = host.start("127.0.0.1:0").await.unwrap();
+    let (head, page) = service.get("/").await;
+    assert!(head.starts_with("http/1.1 200"), "{head}");
+    let banned = service.banned().await;
+    assert!(banned.len() > 10);
+    for said in banned.iter().filter(|address| !address.contains(':')).chain(&["worker-mode".to_owned()]) {
+        assert!(page.contains(said), "{said}");
+    }
+    assert!(page.contains("198.18.3.0/24") && page.contains(">CN<"));
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_response_forbids_all_but_the_pages_own_style() {
+    let host = Host::new();
+    let service = host.start("127.0.0.1:0").await.unwrap();
+    for path in ["/", "/icon.svg", "/api/bans", "/livez", "/readyz", "/startupz", "/nowhere"] {
+        let (head, body) = service.get(path).await;
+        assert!(head.contains("content-security-policy: default-src 'none'; "), "{path}: {head}");
+        assert!(head.contains("x-content-type-options: nosniff"), "{path}: {head}");
+        let nonce = head.split_once("style-src 'nonce-").map(|(_, rest)| rest.split_once('\'').unwrap().0);
+        assert_eq!(nonce.is_some(), path == "/");
+        assert!(nonce.is_none_or(|nonce| body.contains(&format!("<style nonce=\"{nonce}\">"))));
+    }
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_health_endpoints_tell_the_start() {
+    let host = Host::new();
+    let service = host.start("127.0.0.1:0").await.unwrap();
+    assert_eq!(service.get("/livez").await.1, "alive\n");
+    assert_eq!(service.get("/readyz").await.1, "ready\n");
+    let startup: serde_json::Value = serde_json::from_str(&service.get("/startupz").await.1).unwrap();
+    let stages = startup["stages"].as_array().unwrap();
+    let names: Vec<_> = stages.iter().map(|stage| stage["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["worker-mode", "database", "cache", "http-session", "scheduler", "tasks", "listener"]);
+    for stage in stages {
+        assert_eq!(stage["state"], "up");
+        for field in ["start_ms", "ms", "slack_ms"] {
+            assert!(stage[field].is_number(), "{field}: {stage}");
+        }
+        assert!(stage["critical"].is_boolean() && stage["needs"].is_array());
+    }
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_is_shown_soon_and_no_line_twice_after_a_restart() {
+    let host = Host::new();
+    let service = host.start("127.0.0.1:0").await.unwrap();
+    let before = service.banned().await;
+    host.append(&format!("{BAN}77\n"));
+    let shown = tokio::time::timeout(Duration::from_secs(30), async {
+        loop {
+            let banned = service.banned().await;
+            if banned.len() > before.len() {
+                break banned;
+            }
+        }
+    });
+    let shown = shown.await.unwrap();
+    assert_eq!(shown.first().map(String::as_str), Some("192.0.2.77"));
+    service.stop().await;
+
+    host.append(&format!("{BAN}78\n"));
+    let service = host.start("127.0.0.1:0").await.unwrap();
+    assert_eq!(service.banned().await.len(), shown.len() + 1);
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_is_not_there_is_a_failed_start_that_names_the_variable() {
+    let host = Host::new();
+    fs::remove_file(host.log()).unwrap();
+    let error = host.start("127.0.0.1:0").await.err().unwrap().primary;
+    assert_eq!((error.stage.as_ref(), error.error.failure_code().name), ("tasks", "banboard.log"));
+    assert_eq!(error.error.error_kind(), ErrorKind::Config);
+    assert!(error.error.actions()[0].contains("BANBOARD_FAIL2BAN_LOG"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_that_is_taken_is_a_failed_start_that_says_how_to_find_the_holder() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let host = Host::new();
+    let error = host.start(&format!("127.0.0.1:{port}")).await.err().unwrap().primary;
+    assert_eq!((error.stage.as_ref(), error.error.error_kind()), ("listener", ErrorKind::Temporary));
+    assert!(error.error.actions()[0].contains(&format!("ss -ltnp 'sport = :{port}'")));
+    assert!(error.error.actions()[1].contains("BANBOARD_LISTEN"));
+}

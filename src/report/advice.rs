@@ -1,0 +1,167 @@
+//! What reports advise: whether a restart helps, and what to do where the error itself does not say.
+
+use std::time::Duration;
+
+use super::{
+    Identity,
+    clean::{clean, clean_lines},
+    words::stage,
+};
+use crate::{
+    codes::{self, FailureCode},
+    error::{ErrorKind, StageError},
+};
+
+/// How many actions a report shows.
+const ACTIONS_MOST: usize = 4;
+
+/// What holds for one failure code in particular.
+struct Advice {
+    code: FailureCode,
+    /// Why a restart helps or not, where the reason of the code's kind would be wrong or vague.
+    restart: Option<&'static str>,
+    /// What to do. `{P}` is the prefix of the variables, `{STAGE}` the stage as it stands in one, `{service}`
+    /// the service, `{double}` twice the time that was not enough.
+    actions: &'static [&'static str],
+}
+
+const TELL_DEVELOPERS: &str =
+    "Send this report, and the log lines before it, to the developers of {service}.";
+
+/// The process does not know the cause well enough to say more.
+const NOT_KNOWN: &str = "nothing shows that this cause goes away by itself.";
+
+const ADVICE: &[Advice] = &[
+    Advice {
+        code: codes::WORKER_COUNT_CONFIGURED,
+        restart: Some("the same environment is read on every start."),
+        actions: &[],
+    },
+    Advice {
+        code: codes::ENV_INVALID,
+        restart: Some("the same environment is read on every start."),
+        actions: &["Correct these variables in the `environment:` or `env_file:` of this service."],
+    },
+    Advice { code: codes::LOCK_HELD, restart: Some("the other instance must end first."), actions: &[] },
+    Advice {
+        code: codes::LOCK_NOT_SHARED,
+        restart: Some("the lock file stays where it is until it is moved."),
+        actions: &[],
+    },
+    Advice {
+        code: codes::LOCK_UNSUPPORTED,
+        restart: Some("the lock file stays where it is until it is moved."),
+        actions: &[],
+    },
+    Advice {
+        code: codes::LOCK_LOST,
+        restart: Some("whatever took the lock away can do it again. Find it first."),
+        actions: &[
+            "Find out what took it: a clean-up job or a restored backup that replaced the lock file, a \
+             machine or container that was paused, a second deployment.",
+            "Make sure that no second {service} runs before you start it again.",
+        ],
+    },
+    Advice {
+        code: codes::DB_MIGRATION_TIMEOUT,
+        restart: Some("the migration begins again on every start, with the same time limit."),
+        actions: &[ALLOW_STAGE],
+    },
+    Advice { code: codes::STAGE_FAILED, restart: Some(NOT_KNOWN), actions: &[TELL_DEVELOPERS] },
+    Advice {
+        code: codes::STAGE_TIMEOUT,
+        restart: None,
+        actions: &[
+            ALLOW_STAGE,
+            "Not only slow? Check what the last step talks to: is it running, and can it be reached?",
+        ],
+    },
+    Advice { code: codes::STAGE_PANICKED, restart: None, actions: &[TELL_DEVELOPERS] },
+    Advice { code: codes::STAGE_BLOCKED_EXECUTOR, restart: Some(NOT_KNOWN), actions: &[TELL_DEVELOPERS] },
+    Advice {
+        code: codes::STARTUP_TIMEOUT,
+        restart: None,
+        actions: &[
+            "Only slow? Allow more time: {P}_STARTUP_TIMEOUT={double}",
+            "Not only slow? Check what the stages above wait for: is it running, and can it be reached?",
+        ],
+    },
+    Advice {
+        code: codes::STARTUP_INTERRUPTED,
+        restart: Some("the start did not fail by itself; it was asked to end."),
+        actions: &[],
+    },
+    Advice {
+        code: codes::ROLLBACK_INCOMPLETE,
+        restart: Some(NOT_KNOWN),
+        actions: &[
+            "Only slow? Allow more time, and set `stop_grace_period:` above it:\n{P}_SHUTDOWN_TIMEOUT={double}",
+            TELL_DEVELOPERS,
+        ],
+    },
+];
+
+const ALLOW_STAGE: &str =
+    "Only slow? Allow more time, and keep {P}_STARTUP_TIMEOUT above it:\n{P}_STAGE_TIMEOUT_{STAGE}={double}";
+
+fn advice(code: FailureCode) -> Option<&'static Advice> {
+    ADVICE.iter().find(|advice| advice.code.name == code.name)
+}
+
+/// Whether a restart helps, and why.
+pub(super) fn restart(code: FailureCode, kind: ErrorKind) -> String {
+    // A hook may have given the error another kind than its code has; the code's reason is then not its.
+    let special = advice(code).filter(|advice| advice.code.kind == kind).and_then(|advice| advice.restart);
+    let reason = special.unwrap_or_else(|| reason(kind));
+    let verdict = if kind.restart_helps() { "MAY help" } else { "will NOT help" };
+    format!("Restarting {verdict}: {reason}")
+}
+
+fn reason(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::Usage => "the command line is the same on every start.",
+        ErrorKind::Data => "the data stays as it is until somebody mends or replaces it.",
+        ErrorKind::Unavailable => "the other side may answer later.",
+        ErrorKind::Software => "this needs a corrected version of the program.",
+        ErrorKind::CannotCreate => "the place for it must be made first.",
+        ErrorKind::Io => "once there is space and the device works.",
+        ErrorKind::Temporary => "it was busy or slow, and that may have passed.",
+        ErrorKind::Permission => "owners and permissions do not change by themselves.",
+        ErrorKind::Config => "the same settings are read on every start.",
+    }
+}
+
+/// What the operator can do: as the error says, or as its code advises.
+pub(super) fn actions(error: &StageError, of: &str, took: Duration, identity: &Identity) -> Vec<String> {
+    let own = error.actions().iter().map(|action| action_text(action)).filter(|text| !text.is_empty());
+    let own: Vec<String> = own.take(ACTIONS_MOST).collect();
+    if own.is_empty() { defaults(error.failure_code(), of, took, identity) } else { own }
+}
+
+/// What the code advises for the stage `of`, which took so long.
+pub(super) fn defaults(code: FailureCode, of: &str, took: Duration, identity: &Identity) -> Vec<String> {
+    // A time-out fires a little after its limit.
+    let double = format!("{}s", ((took.as_millis() + 500) / 1000).max(1) * 2);
+    let fill = |action: &&str| {
+        action
+            .replace("{P}", &clean(&identity.prefix, 40))
+            .replace("{STAGE}", &stage(of).to_uppercase().replace('-', "_"))
+            .replace("{service}", &clean(&identity.service, 40))
+            .replace("{double}", &double)
+    };
+    advice(code).map(|advice| advice.actions.iter().map(fill).collect()).unwrap_or_default()
+}
+
+/// An action with its command on a line of its own where both do not fit on one: what is pasted must not
+/// be broken.
+fn action_text(action: &str) -> String {
+    const ROOM: usize = super::layout::WIDTH - 5;
+    let text = clean_lines(action, 400).trim().to_owned();
+    if text.len() <= ROOM || text.contains('\n') {
+        return text;
+    }
+    match text.split_once(": ") {
+        Some((what, command)) if command.len() <= ROOM && what.len() < ROOM => format!("{what}:\n{command}"),
+        _ => text,
+    }
+}

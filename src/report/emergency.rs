@@ -1,0 +1,69 @@
+//! The report of a process that must end although the engine does not react any more.
+
+use std::time::Duration;
+
+use super::{
+    Identity, advice,
+    failure::{CAN_START, head, signature, to_do},
+    layout::{Part, Table, block},
+    state::at,
+    words::stage,
+};
+use crate::{
+    codes::{ROLLBACK_INCOMPLETE, STAGE_BLOCKED_EXECUTOR},
+    contract::state::{Phase, StageState},
+};
+
+/// What the watchdog thread sees when the engine has not ended in time.
+pub(crate) struct Stalled {
+    /// What the service was doing.
+    pub(crate) phase: Phase,
+    /// How long it had for that.
+    pub(crate) limit: Duration,
+    /// The stages that have not settled.
+    pub(crate) stages: Vec<StalledStage>,
+}
+
+/// A stage that has not settled.
+pub(crate) struct StalledStage {
+    pub(crate) name: String,
+    pub(crate) state: StageState,
+    /// Its last step.
+    pub(crate) step: Option<String>,
+    /// Whether its hook keeps its thread from doing anything else.
+    pub(crate) blocks: bool,
+}
+
+/// The process ends at once, with this exit code, because the engine does not react: which stages still
+/// run, and which of them keeps the others from running. As one block for stderr.
+pub(crate) fn emergency(stalled: &Stalled, exit: u8, identity: &Identity) -> String {
+    let blocking = stalled.stages.iter().find(|stage| stage.blocks);
+    let code = if blocking.is_some() { STAGE_BLOCKED_EXECUTOR } else { ROLLBACK_INCOMPLETE };
+    let culprit = blocking.or(stalled.stages.first()).map_or("startup", |stage| stage.name.as_str());
+    let (headline, what, next) = match stalled.phase {
+        Phase::Starting => (
+            "STARTUP FAILED",
+            "The start neither finished nor could be rolled back in time.",
+            advice::restart(code, code.kind),
+        ),
+        Phase::Ready | Phase::Draining | Phase::Stopping | Phase::Stopped => {
+            ("STOP INCOMPLETE", "The service could not be stopped in time.", CAN_START.to_owned())
+        }
+    };
+    let what = format!("{what} The process does not react any more, so it is ended at once.");
+    let (blocks, waits): (Vec<_>, Vec<_>) = stalled.stages.iter().partition(|stage| stage.blocks);
+    let rows = blocks.into_iter().chain(waits).map(|each| {
+        let step = each.step.as_deref().map_or_else(String::new, at);
+        let blocks = if each.blocks { "; BLOCKS a thread that others need" } else { "" };
+        let state = if each.state == StageState::Interrupting { "asked to end" } else { each.state.word() };
+        (stage(&each.name), format!("{state}{step}{blocks}"))
+    });
+    let mut parts = vec![Part::text(1, 4, &what)];
+    parts.extend(Part::table(4, Some("Not finished"), Table::new(rows)));
+    parts.extend(to_do(advice::defaults(code, culprit, stalled.limit, identity)));
+    let state = "NOT EVERYTHING WAS STOPPED. The end of this process ends what is left.";
+    parts.push(Part::text(3, 3, state).apart(true));
+    parts.push(Part::text(2, 3, &next));
+    parts.push(signature(identity));
+    block(&head(headline, culprit, code, exit), &parts)
+}

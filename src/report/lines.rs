@@ -1,0 +1,105 @@
+//! The reports that are one line: ready, stopped, interrupted, and warnings.
+
+use super::{
+    clean::{clean, clean_display},
+    state::names,
+    words::{list, span, stage},
+};
+use crate::{
+    contract::{
+        outcome::{StartupError, StopReport},
+        state::{StageState, format_elapsed},
+        status::{StageTimes, Timeline},
+    },
+    graph::StageName,
+    settings::EnvWarning,
+};
+
+/// How many stages are listed with their times; the slowest are, where there are more.
+const TIMES_SHOWN: usize = 12;
+
+/// The service is ready: how long it took, stage by stage, which stages are missing or unhealthy, and
+/// what else the operator should see on every start.
+pub(crate) fn ready(timeline: &Timeline, degraded: &[StageName], notes: &[String]) -> String {
+    let mut line = format!("READY in {}", span(timeline.total));
+    // A service that finishes at once may be stopping by the time that this is printed.
+    let was_up = |stage: &&StageTimes| {
+        use StageState as S;
+        matches!(stage.state, S::Up | S::Stopping | S::Stopped | S::StopFailed | S::Stuck)
+    };
+    let up: Vec<&StageTimes> = timeline.stages.iter().filter(was_up).collect();
+    if !up.is_empty() {
+        line = format!("{line}: {}", times(&up));
+    }
+    if let Some(slowest) = up.iter().max_by_key(|stage| stage.took).filter(|_| up.len() > 1) {
+        line = format!("{line}; slowest: {}", stage(&slowest.name));
+    }
+    if !degraded.is_empty() {
+        let why = degraded.iter().take(TIMES_SHOWN).map(|name| impaired(timeline, name));
+        let why: Vec<String> = why.collect();
+        let more = degraded.len() - why.len();
+        let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+        line = format!("{line}; DEGRADED: {}{more}", why.join(", "));
+    }
+    for note in notes.iter().take(8) {
+        line = format!("{line}; {}", clean(note, 200));
+    }
+    line + "\n"
+}
+
+/// The stages with their times, in the order in which they were added.
+fn times(up: &[&StageTimes]) -> String {
+    let mut by_time: Vec<usize> = (0..up.len()).collect();
+    by_time.sort_by_key(|&at| std::cmp::Reverse(up[at].took));
+    by_time.truncate(TIMES_SHOWN);
+    by_time.sort_unstable();
+    let shown = by_time
+        .iter()
+        .map(|&at| format!("{} {}", stage(&up[at].name), format_elapsed(up[at].took.unwrap_or_default())));
+    let shown: Vec<String> = shown.collect();
+    match up.len() - shown.len() {
+        0 => shown.join(", "),
+        more => format!("{} and {more} faster ones", shown.join(", ")),
+    }
+}
+
+/// An impaired stage and what is wrong with it.
+fn impaired(timeline: &Timeline, name: &StageName) -> String {
+    let failed = timeline.stages.iter().any(|stage| stage.name == *name && stage.state == StageState::Failed);
+    format!("{} ({})", stage(name), if failed { "failed" } else { "unhealthy" })
+}
+
+/// The service stopped as asked and left nothing behind: why, and in which order.
+pub(crate) fn stopped(report: &StopReport) -> String {
+    let summary = &report.summary;
+    let mut line = format!("STOPPED in {} ({})", span(summary.elapsed), clean_display(&report.reason, 200));
+    if !summary.stopped.is_empty() {
+        line = format!("{line}: {}", names(&summary.stopped));
+    }
+    if !summary.leaked.is_empty() {
+        let leaked = list(summary.leaked.iter().map(|(name, _)| name.as_ref()), TIMES_SHOWN);
+        line = format!("{line}; LEAKED, stopped but still referenced: {leaked}");
+    }
+    line + "\n"
+}
+
+/// The service was asked to stop while it was starting, and everything was rolled back.
+pub(crate) fn interrupted(error: &StartupError) -> String {
+    let why = clean_display(&error.primary.error.cause(), 200);
+    let why = why.strip_prefix("the start was interrupted: ").unwrap_or(&why);
+    let rollback = &error.rollback;
+    let rolled_back = if rollback.stopped.is_empty() {
+        "nothing was up yet".to_owned()
+    } else {
+        format!("rolled back in {}: {}", span(rollback.elapsed), names(&rollback.stopped))
+    };
+    format!("STOPPED after {}, before it was ready ({why}): {rolled_back}\n", span(error.primary.at))
+}
+
+/// Variables that look like mistakes, one line each.
+pub(crate) fn warnings(warnings: &[EnvWarning]) -> String {
+    warnings
+        .iter()
+        .map(|each| format!("WARNING {}: {}\n", clean(&each.variable, 80), clean(&each.text, 300)))
+        .collect()
+}

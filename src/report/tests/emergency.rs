@@ -1,0 +1,80 @@
+use super::*;
+use crate::{
+    contract::state::Phase,
+    report::{Stalled, StalledStage, emergency},
+};
+
+fn text(phase: Phase, stages: Vec<StalledStage>) -> String {
+    let identity = identity();
+    comparable(&emergency(&Stalled { phase, limit: ms(8000), stages }, 70, &identity), &identity)
+}
+
+fn stalled(name: &str, state: StageState, step: Option<&str>, blocks: bool) -> StalledStage {
+    StalledStage { name: name.to_owned(), state, step: step.map(str::to_owned), blocks }
+}
+
+#[test]
+fn a_start_that_is_blocked_names_the_stage_that_blocks_it_first() {
+    let stages = vec![
+        stalled("database", StageState::Interrupting, None, false),
+        stalled("tasks", StageState::Starting, Some("load the jobs"), true),
+    ];
+    shows(
+        &text(Phase::Starting, stages),
+        r#"
+================================================================================
+STARTUP FAILED  tasks  [stage.blocked-executor]               exit 70 (SOFTWARE)
+================================================================================
+The start neither finished nor could be rolled back in time. The process does
+not react any more, so it is ended at once.
+
+Not finished
+  tasks     starting, at `load the jobs`; BLOCKS a thread that others need
+  database  asked to end
+
+Do this
+  1. Send this report, and the log lines before it, to the developers of
+     banboard.
+
+NOT EVERYTHING WAS STOPPED. The end of this process ends what is left.
+Restarting will NOT help: nothing shows that this cause goes away by itself.
+banboard 1.4.2  instance 7f3c19d2  host 4be1c0ffee12  2026-11-20T09:27:52Z
+================================================================================
+"#,
+    );
+}
+
+#[test]
+fn a_stop_that_never_ends_names_what_is_still_running() {
+    let stages = vec![stalled("database", StageState::Stopping, Some("checkpoint"), false)];
+    shows(
+        &text(Phase::Stopping, stages),
+        r#"
+================================================================================
+STOP INCOMPLETE  database  [rollback.incomplete]              exit 70 (SOFTWARE)
+================================================================================
+The service could not be stopped in time. The process does not react any more,
+so it is ended at once.
+
+Not finished
+  database  stopping, at `checkpoint`
+
+Do this
+  1. Only slow? Allow more time, and set `stop_grace_period:` above it:
+     BANBOARD_SHUTDOWN_TIMEOUT=16s
+  2. Send this report, and the log lines before it, to the developers of
+     banboard.
+
+NOT EVERYTHING WAS STOPPED. The end of this process ends what is left.
+The service can start again once this process has ended.
+banboard 1.4.2  instance 7f3c19d2  host 4be1c0ffee12  2026-11-20T09:27:52Z
+================================================================================
+"#,
+    );
+}
+
+#[test]
+fn nothing_known_is_still_a_report() {
+    let text = text(Phase::Draining, Vec::new());
+    assert!(text.contains("STOP INCOMPLETE  startup  [rollback.incomplete]"), "{text}");
+}

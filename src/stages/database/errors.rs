@@ -1,0 +1,148 @@
+//! What goes wrong with a database: as applications see it, and as operators see it.
+
+use std::{io, path::Path};
+
+use rusqlite::{ErrorCode, ffi};
+
+use crate::{
+    codes::{
+        DB_BUSY, DB_CORRUPT, DB_DISK_FULL, DB_NOT_WRITABLE, FailureCode, STAGE_FAILED, STARTUP_INTERRUPTED,
+    },
+    error::{BoxError, ErrorKind, StageError},
+    instance::data_dir::{disk_full, is_full, not_writable, path_facts, quoted},
+};
+
+/// Why a call of [`Database`](super::Database) did not do its work. Nothing of it is in the database then.
+///
+/// `?` turns every `rusqlite::Error` into it, so a closure needs no type annotation:
+///
+/// ```
+/// use solostart::stages::database::{Database, DatabaseError};
+///
+/// async fn ban(database: &Database, user: i64) -> Result<(), DatabaseError> {
+///     database
+///         .write(move |tx| {
+///             let admin: bool = tx.query_row("SELECT admin FROM users WHERE id = ?1", [user], |row| row.get(0))?;
+///             if admin {
+///                 return Err(DatabaseError::refused("admins cannot be banned"));
+///             }
+///             tx.execute("INSERT INTO bans (user) VALUES (?1)", [user])?;
+///             Ok(())
+///         })
+///         .await
+/// }
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DatabaseError {
+    /// The stage is stopped, or was stopped before this call had its turn.
+    #[error("the database is stopped")]
+    Stopped,
+    /// What SQLite answered.
+    #[error(transparent)]
+    Sqlite(#[from] rusqlite::Error),
+    /// The closure panicked; its transaction is rolled back.
+    #[error("a closure that used the database {0}")]
+    Panicked(String),
+    /// The closure decided, for a reason of its own, that nothing is to be written.
+    #[error(transparent)]
+    Refused(BoxError),
+}
+
+impl DatabaseError {
+    /// The application's own reason to roll back. [`DatabaseError::Refused`] carries it unchanged.
+    #[must_use]
+    pub fn refused(reason: impl Into<BoxError>) -> Self {
+        Self::Refused(reason.into())
+    }
+}
+
+const IO_FAILED: FailureCode = FailureCode { kind: ErrorKind::Io, ..STAGE_FAILED };
+
+/// Which of SQLite's primary result codes means which failure code (<https://sqlite.org/rescode.html>).
+/// Whatever is not listed is a defect of the caller's.
+const CODES: [(ErrorCode, FailureCode); 11] = [
+    (ErrorCode::NotADatabase, DB_CORRUPT),
+    (ErrorCode::DatabaseCorrupt, DB_CORRUPT),
+    (ErrorCode::DatabaseBusy, DB_BUSY),
+    (ErrorCode::DatabaseLocked, DB_BUSY),
+    (ErrorCode::FileLockingProtocolFailed, DB_BUSY),
+    (ErrorCode::ReadOnly, DB_NOT_WRITABLE),
+    (ErrorCode::PermissionDenied, DB_NOT_WRITABLE),
+    (ErrorCode::CannotOpen, DB_NOT_WRITABLE),
+    (ErrorCode::DiskFull, DB_DISK_FULL),
+    (ErrorCode::SystemIoFailure, IO_FAILED),
+    (ErrorCode::OperationInterrupted, STARTUP_INTERRUPTED),
+];
+
+/// The failure code of an error of SQLite's; [`STAGE_FAILED`] where it does not say more.
+pub(super) fn code_of(error: &rusqlite::Error) -> FailureCode {
+    sqlite(error).map_or(STAGE_FAILED, |(sqlite, _)| code_for(sqlite.code))
+}
+
+/// SQLite's own text, without the statement that rusqlite adds to some errors: a migration can be pages
+/// long, and can hold data.
+pub(super) fn message_of(error: &rusqlite::Error) -> String {
+    let own_text = sqlite(error).and_then(|(_, text)| text);
+    own_text.map_or_else(|| printable(&error.to_string()), printable)
+}
+
+/// An error of SQLite's while `doing` something with the file, for the operator.
+pub(super) fn sqlite_failed(error: &rusqlite::Error, doing: &str, path: &Path) -> StageError {
+    let code = code_of(error);
+    let message = message_of(error);
+    let failed = StageError::new(code, format!("cannot {doing}: {message}"))
+        .fact("database", path.display().to_string())
+        .fact("SQLite", sqlite(error).map_or(message, |(error, _)| error.to_string()));
+    if code == DB_BUSY {
+        failed.hint("end the other program that uses the file: a `sqlite3` shell, a backup, a second service")
+    } else if code == DB_CORRUPT {
+        advise_recovery(failed, path)
+    } else if code == DB_NOT_WRITABLE || code == DB_DISK_FULL {
+        path_facts(path).into_iter().fold(failed, |failed, fact| failed.fact(fact.name, fact.value))
+    } else {
+        failed
+    }
+}
+
+/// An error of the operating system's while `doing` something with the path.
+pub(super) fn system_failed(error: &io::Error, doing: &str, path: &Path) -> StageError {
+    if is_full(error) {
+        return disk_full(path, error);
+    }
+    if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) {
+        return not_writable(path, error);
+    }
+    StageError::new(IO_FAILED, format!("cannot {doing}: {error}")).fact("path", path.display().to_string())
+}
+
+/// What to do with a file that is damaged. The file itself is never touched by this library.
+fn advise_recovery(failed: StageError, path: &Path) -> StageError {
+    let directory = quoted(path.parent().unwrap_or(path));
+    failed
+        .hint(format!("copy the evidence first: cp -a {directory} {directory}.broken"))
+        .hint("restore your last backup of the file")
+        .hint("to begin empty, move the file and those beside it that end in -wal and -shm away together")
+}
+
+/// SQLite's result code and text, where the error is SQLite's and not rusqlite's own.
+fn sqlite(error: &rusqlite::Error) -> Option<(&ffi::Error, Option<&str>)> {
+    if let rusqlite::Error::SqlInputError { error, msg, .. } = error {
+        return Some((error, Some(msg)));
+    }
+    if let rusqlite::Error::SqliteFailure(error, text) = error {
+        Some((error, text.as_deref()))
+    } else {
+        None
+    }
+}
+
+fn code_for(primary: ErrorCode) -> FailureCode {
+    CODES.iter().find(|(each, _)| *each == primary).map_or(STAGE_FAILED, |(_, code)| *code)
+}
+
+/// Text that a file may have put into a message (a table's name, for instance), safe for a terminal.
+pub(super) fn printable(text: &str) -> String {
+    const LIMIT: usize = 300;
+    text.chars().take(LIMIT).map(|each| if each.is_control() { ' ' } else { each }).collect()
+}

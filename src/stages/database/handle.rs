@@ -1,0 +1,119 @@
+//! What the stages and the application get to use.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use rusqlite::{Connection, Transaction};
+use tokio::time::{Instant, timeout};
+
+use super::{
+    errors::{DatabaseError, sqlite_failed},
+    threads::Threads,
+};
+use crate::error::{ErrorKind, StageError, StageResult};
+
+/// How long a health check waits for one row.
+const HEALTH_LIMIT: Duration = Duration::from_secs(2);
+
+/// A SQLite database that is up: closures are run with a connection, on threads that are made for it.
+///
+/// ```
+/// use solostart::stages::database::{Database, DatabaseError};
+///
+/// async fn bans(database: &Database) -> Result<i64, DatabaseError> {
+///     database.read(|connection| Ok(connection.query_row("SELECT count(*) FROM bans", [], |row| row.get(0))?)).await
+/// }
+/// ```
+///
+/// After its stage was stopped, every call answers [`DatabaseError::Stopped`].
+pub struct Database {
+    path: PathBuf,
+    threads: Arc<Threads>,
+}
+
+impl Database {
+    pub(super) fn new(path: PathBuf, threads: Arc<Threads>) -> Self {
+        Self { path, threads }
+    }
+
+    /// Runs `closure` in a transaction that may write. It is committed if the closure returns `Ok`, and rolled
+    /// back if it returns an error or panics.
+    ///
+    /// Writes run one at a time, in the order in which they were asked for. Keep them short, and do
+    /// nothing in them that waits for something else: every other write waits with them.
+    ///
+    /// # Cancel safety
+    /// A write is done whole or not at all. If the future is dropped before the closure's turn, the closure
+    /// is never run; if it is dropped later, the transaction still runs to its end and is committed.
+    ///
+    /// # Errors
+    /// The closure's own error, SQLite's, or [`DatabaseError::Stopped`]. The transaction is rolled back.
+    pub async fn write<T, F>(&self, closure: F) -> Result<T, DatabaseError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Transaction<'_>) -> Result<T, DatabaseError> + Send + 'static,
+    {
+        self.threads
+            .writes()
+            .run(move |connection| {
+                // Dropped without a commit, by `?` or by a panic, the transaction rolls back.
+                let transaction = connection.transaction()?;
+                let value = closure(&transaction)?;
+                transaction.commit()?;
+                Ok(value)
+            })
+            .await
+    }
+
+    /// Runs `closure` with a connection that can only read. All that it reads is of one moment, however many
+    /// queries it makes and whatever is written meanwhile. Reads and writes do not wait for each other.
+    ///
+    /// # Cancel safety
+    /// Cancel safe. A closure that has begun runs to its end.
+    ///
+    /// # Errors
+    /// The closure's own error, SQLite's, or [`DatabaseError::Stopped`].
+    pub async fn read<T, F>(&self, closure: F) -> Result<T, DatabaseError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, DatabaseError> + Send + 'static,
+    {
+        self.threads.reads().run(move |connection| closure(&*connection.transaction()?)).await
+    }
+
+    /// Where the file is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) async fn stop(&self, deadline: Instant) -> StageResult<()> {
+        self.threads.stop(deadline).await
+    }
+
+    /// Reads the first page, which fails on a file that was replaced by something else or cannot be read.
+    pub(super) async fn health(&self) -> StageResult<()> {
+        let query = self.read(|connection| {
+            Ok(connection.pragma_query_value(None, "schema_version", |row| row.get::<_, i64>(0))?)
+        });
+        match timeout(HEALTH_LIMIT, query).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(DatabaseError::Sqlite(error))) => {
+                Err(sqlite_failed(&error, "read the database", &self.path))
+            }
+            Ok(Err(error)) => Err(error.into()),
+            Err(_) => Err(StageError::from("no reader was free, or the disk did not answer, within 2 s")
+                .kind(ErrorKind::Temporary)),
+        }
+    }
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Database").field("path", &self.path).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,184 @@
+use std::{
+    fs,
+    os::unix::{
+        fs::{PermissionsExt, symlink},
+        process::CommandExt,
+    },
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use super::*;
+use crate::codes::{DB_BUSY, DB_CORRUPT, DB_DIR_MISSING, DB_NOT_WRITABLE, STARTUP_INTERRUPTED};
+
+#[tokio::test]
+async fn a_new_file_is_private_and_durable() {
+    let site = Site::new();
+    let database = site.up().await;
+    let settings = database
+        .write(|tx| {
+            let text = |name| tx.pragma_query_value(None, name, |row| row.get::<_, String>(0));
+            let number = |name| tx.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+            Ok((text("journal_mode")?, number("synchronous")?, number("foreign_keys")?))
+        })
+        .await
+        .unwrap();
+    assert_eq!(settings, ("wal".to_owned(), 2, 1));
+    for name in site.files() {
+        let mode = fs::metadata(site.dir.path().join(&name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o027, 0, "{name} has mode {mode:o}");
+    }
+    site.stop(&database).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_missing_volume_is_named_and_not_created() {
+    let site = Site::new();
+    let missing = site.dir.path().join("volume");
+    let stage = SqliteDatabase::at(missing.join("data/app.db"));
+    let error = stage.start(Start::unhurried().cx, ()).await.unwrap_err();
+    assert_eq!(error.failure_code(), DB_DIR_MISSING);
+    assert!(error.to_string().contains(missing.to_str().unwrap()), "{error}");
+    assert!(!missing.exists());
+}
+
+#[tokio::test]
+async fn a_directory_or_a_dangling_link_in_the_files_place_is_refused() {
+    let site = Site::new();
+    fs::create_dir(site.file()).unwrap();
+    let error = site.start().await.unwrap_err();
+    assert_eq!(error.failure_code(), DB_CORRUPT);
+    assert!(error.to_string().contains("is a directory"), "{error}");
+
+    fs::remove_dir(site.file()).unwrap();
+    symlink(site.dir.path().join("elsewhere"), site.file()).unwrap();
+    let error = site.start().await.unwrap_err();
+    assert!(error.to_string().contains("leads nowhere"), "{error}");
+    assert_eq!(site.files(), ["app.db"]);
+}
+
+#[tokio::test]
+async fn a_foreign_file_is_refused_and_not_changed() {
+    let site = Site::new();
+    let content = b"this is not a database, but \x1b[31mpage one\x1b[0m of a letter";
+    fs::write(site.file(), content).unwrap();
+    let error = site.start().await.unwrap_err();
+    assert_eq!(error.failure_code(), DB_CORRUPT);
+    assert!(!error.facts().iter().any(|fact| fact.value.contains('\x1b')), "{error:?}");
+    assert_eq!(fs::read(site.file()).unwrap(), content);
+    assert_eq!(site.files(), ["app.db"]);
+}
+
+#[tokio::test]
+async fn a_truncated_or_overwritten_database_is_refused_and_not_changed() {
+    let site = Site::new();
+    let database = site.up().await;
+    database
+        .write(|tx| {
+            Ok(tx.execute_batch("CREATE TABLE big (data BLOB); INSERT INTO big VALUES (zeroblob(100000));")?)
+        })
+        .await
+        .unwrap();
+    site.stop(&database).await.unwrap();
+    let sound = fs::read(site.file()).unwrap();
+
+    let mut overwritten = sound.clone();
+    overwritten[100..2000].fill(0xA5);
+    for damaged in [&sound[..sound.len() / 2], &sound[..50], &overwritten] {
+        fs::write(site.file(), damaged).unwrap();
+        let error = site.start().await.unwrap_err();
+        assert_eq!(error.failure_code(), DB_CORRUPT, "{error}");
+        assert_eq!(fs::read(site.file()).unwrap(), damaged);
+        site.assert_no_log();
+    }
+}
+
+impl Site {
+    fn assert_no_log(&self) {
+        assert_eq!(self.files(), ["app.db"]);
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_another_program_has_locked_is_busy() {
+    let mut site = Site::new();
+    site.stage = site.stage.busy_timeout(Duration::from_millis(50));
+    let outsider = site.outsider();
+    outsider.execute_batch("CREATE TABLE t (a); BEGIN EXCLUSIVE;").unwrap();
+    let error = site.start().await.unwrap_err();
+    assert_eq!(error.failure_code(), DB_BUSY, "{error}");
+    assert!(error.is_retryable());
+
+    outsider.execute_batch("COMMIT").unwrap();
+    let database = site.up().await;
+    site.stop(&database).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_start_that_waits_for_a_lock_ends_when_it_is_cancelled() {
+    let mut site = Site::new();
+    site.stage = site.stage.busy_timeout(Duration::from_secs(600));
+    site.outsider().execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t (a);").unwrap();
+    let outsider = site.outsider();
+    outsider.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let start = Start::unhurried();
+    let began = Instant::now();
+    let (result, ()) = tokio::join!(site.stage.start(start.cx.clone(), ()), async {
+        // The migration is announced before it asks for the lock.
+        while !start.steps().iter().any(|step| step.starts_with("migration")) {
+            tokio::task::yield_now().await;
+        }
+        start.cancel.cancel();
+    });
+    let code = result.unwrap_err().failure_code();
+    assert!(code == DB_BUSY || code == STARTUP_INTERRUPTED, "{code:?}");
+    start.roll_back().await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn names_that_mean_something_to_sqlite_are_files() {
+    let dir = TempDir::new().unwrap();
+    let stage = SqliteDatabase::at(dir.path().join(":memory:")).migrations(NUMBERS);
+    let database = Arc::new(stage.start(Start::unhurried().cx, ()).await.unwrap());
+    insert(&database, 1).await;
+    stage.stop(database, stop_within(Duration::from_secs(10))).await.unwrap();
+    assert!(fs::metadata(dir.path().join(":memory:")).unwrap().len() > 0);
+}
+
+/// Where the test below finds its file when it runs as another user.
+const PROTECTED: &str = "SOLOSTART_TEST_PROTECTED_FILE";
+
+#[test]
+fn a_file_that_belongs_to_somebody_else_is_not_writable() {
+    if let Ok(path) = std::env::var(PROTECTED) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let start = Start::unhurried();
+        let error = runtime.block_on(SqliteDatabase::at(path).start(start.cx, ())).unwrap_err();
+        assert_eq!(error.failure_code(), DB_NOT_WRITABLE, "{error}");
+        assert!(error.facts().iter().any(|fact| fact.value.contains("mode 0644")), "{error:?}");
+        return;
+    }
+    let site = Site::new();
+    fs::write(site.file(), []).unwrap();
+    fs::set_permissions(site.file(), fs::Permissions::from_mode(0o644)).unwrap();
+    fs::set_permissions(site.dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    // Root may write everything, so the check runs in a process of a user without rights. The test binary
+    // is copied to where that user can reach it.
+    let program = site.dir.path().join("test-binary");
+    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    if !rustix::process::geteuid().is_root() {
+        fs::set_permissions(site.file(), fs::Permissions::from_mode(0o444)).unwrap();
+        return;
+    }
+    let name = "stages::database::tests::opening::a_file_that_belongs_to_somebody_else_is_not_writable";
+    let child = Command::new(program)
+        .args(["--exact", name])
+        .env(PROTECTED, site.file())
+        .uid(65_534)
+        .gid(65_534)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&child.stdout);
+    assert!(child.status.success() && said.contains("1 passed"), "{said}");
+}

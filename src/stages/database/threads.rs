@@ -1,0 +1,250 @@
+//! The threads that own the connections: one that writes, a few that read.
+//!
+//! They are threads of our own, not `spawn_blocking` nor a pool crate, because a start that is cancelled
+//! and a stop must interrupt a running statement and then wait until its thread has let go of the file.
+//!
+//! The writer's thread opens everything and is the last to go: it joins the readers before the final
+//! checkpoint, which needs to be alone.
+
+use std::{
+    io,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    thread::{Builder, JoinHandle},
+    time::Duration,
+};
+
+use rusqlite::{Connection, InterruptHandle};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, sleep, timeout_at},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{Migration, busy, errors::sqlite_failed, migrate, open, preflight, queue::Queue};
+use crate::{
+    codes::STAGE_PANICKED,
+    contract::panic::contain,
+    error::{ErrorKind, StageError, StageResult},
+    stages::in_flight::soft_deadline,
+};
+
+/// What the threads need to know to begin.
+pub(super) struct Plan {
+    pub(super) path: PathBuf,
+    pub(super) migrations: &'static [Migration],
+    pub(super) readers: usize,
+    pub(super) busy_timeout: Duration,
+    /// Told of every step of the opening.
+    pub(super) step: Box<dyn Fn(String) + Send>,
+}
+
+struct Shared {
+    writes: Queue,
+    reads: Queue,
+    /// One for each open connection.
+    interrupts: Mutex<Vec<InterruptHandle>>,
+    /// Cancelled when nothing is to be waited for any more.
+    cut: CancellationToken,
+    /// Cancelled when the last connection is closed.
+    done: CancellationToken,
+}
+
+/// The side of the threads that stays in the async world. Dropped without a stop, it closes the queues, and
+/// the threads end by themselves once these are empty.
+pub(super) struct Threads {
+    shared: Arc<Shared>,
+    writer: Mutex<Option<JoinHandle<StageResult<()>>>>,
+}
+
+impl Threads {
+    /// Starts the writer's thread, which then opens the database and answers how that went.
+    pub(super) fn start(plan: Plan) -> StageResult<(Self, oneshot::Receiver<StageResult<()>>)> {
+        let (opened, answer) = oneshot::channel();
+        let shared = Arc::new(Shared {
+            writes: Queue::new(),
+            reads: Queue::new(),
+            interrupts: Mutex::new(Vec::new()),
+            cut: CancellationToken::new(),
+            done: CancellationToken::new(),
+        });
+        let for_thread = shared.clone();
+        let writer = Builder::new()
+            .name("solostart-db-writer".to_owned())
+            .spawn(move || {
+                // Set off by the end of the thread, however that comes.
+                let _done = for_thread.done.clone().drop_guard();
+                write_until_closed(&for_thread, plan, opened)
+            })
+            .map_err(no_thread)?;
+        Ok((Self { shared, writer: Mutex::new(Some(writer)) }, answer))
+    }
+
+    pub(super) fn writes(&self) -> &Queue {
+        &self.shared.writes
+    }
+
+    pub(super) fn reads(&self) -> &Queue {
+        &self.shared.reads
+    }
+
+    /// Refuses new work, lets what waits be done, and closes the file. What is not done in time is dropped,
+    /// interrupted and rolled back.
+    pub(super) async fn stop(&self, deadline: Instant) -> StageResult<()> {
+        self.shared.close();
+        if timeout_at(soft_deadline(deadline), self.shared.done.cancelled()).await.is_ok() {
+            return self.join();
+        }
+        let dropped = self.shared.writes.discard() + self.shared.reads.discard();
+        if timeout_at(soft_deadline(deadline), self.interrupt()).await.is_err() {
+            return Err(StageError::from(
+                "a closure still uses the database, and SQLite cannot interrupt it",
+            )
+            .fact("calls dropped", dropped.to_string()));
+        }
+        self.join()?;
+        Err(StageError::from("the time to stop was over: the calls under way were interrupted")
+            .kind(ErrorKind::Temporary)
+            .fact("calls dropped", dropped.to_string()))
+    }
+
+    /// Ends the opening or whatever else runs, and waits until the file is let go of.
+    pub(super) async fn abandon(&self) -> StageResult<()> {
+        self.shared.close();
+        self.interrupt().await;
+        // How the opening ended was told to the start hook already.
+        let _known = self.join();
+        Ok(())
+    }
+
+    /// Interrupts again and again until every connection is closed: an interrupt that comes between two
+    /// statements is lost (<https://sqlite.org/c3ref/interrupt.html>).
+    pub(super) async fn interrupt(&self) {
+        self.shared.cut.cancel();
+        while !self.shared.done.is_cancelled() {
+            for each in self.shared.interrupts.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+                each.interrupt();
+            }
+            let pause = sleep(Duration::from_millis(10));
+            tokio::select! {
+                () = self.shared.done.cancelled() => {}
+                () = pause => {}
+            }
+        }
+    }
+
+    /// Takes the result of a thread whose work is done. It only has to return, so joining it takes
+    /// microseconds and may be done on an async thread.
+    fn join(&self) -> StageResult<()> {
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match writer.map(JoinHandle::join) {
+            None => Ok(()),
+            Some(Ok(result)) => result,
+            Some(Err(_)) => Err(StageError::from("the thread of the database panicked")),
+        }
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        self.shared.close();
+    }
+}
+
+impl Shared {
+    fn close(&self) {
+        self.writes.close();
+        self.reads.close();
+    }
+
+    fn watch(&self, connection: &Connection) {
+        self.interrupts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(connection.get_interrupt_handle());
+    }
+}
+
+/// Readers that end, and are waited for, when this is dropped.
+struct Readers {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Drop for Readers {
+    fn drop(&mut self) {
+        self.shared.reads.close();
+        for thread in self.threads.drain(..) {
+            // A reader contains the panics of its closures, and has nothing else to tell.
+            let _ended = thread.join();
+        }
+    }
+}
+
+/// The writer's thread, from its first to its last breath.
+fn write_until_closed(
+    shared: &Arc<Shared>,
+    plan: Plan,
+    opened: oneshot::Sender<StageResult<()>>,
+) -> StageResult<()> {
+    busy::wait_at_most(plan.busy_timeout, shared.cut.clone());
+    let result = contain(|| open_all(shared, &plan))
+        .unwrap_or_else(|panicked| Err(StageError::new(STAGE_PANICKED, panicked)));
+    // It holds the start's context, which is of no use once the start has its answer.
+    drop(plan.step);
+    let (mut connection, readers) = match result {
+        Ok(both) => both,
+        Err(error) => {
+            // A start hook that went away has registered an undo, which only waits for this thread.
+            let _unheard = opened.send(Err(error));
+            return Ok(());
+        }
+    };
+    let _unheard = opened.send(Ok(()));
+    shared.writes.serve(&mut connection);
+    drop(readers);
+    close(connection, &shared.cut).map_err(|error| sqlite_failed(&error, "close the database", &plan.path))
+}
+
+fn open_all(shared: &Arc<Shared>, plan: &Plan) -> StageResult<(Connection, Readers)> {
+    (plan.step)("look at the file".to_owned());
+    preflight::check(&plan.path)?;
+    (plan.step)("open".to_owned());
+    let mut connection =
+        open::writer(&plan.path).map_err(|refused| preflight::show_refused(refused, &plan.path))?;
+    shared.watch(&connection);
+    migrate::run(&mut connection, plan.migrations, &plan.path, &plan.step, &shared.cut)?;
+    (plan.step)("open for reading".to_owned());
+    let mut readers = Readers { shared: shared.clone(), threads: Vec::with_capacity(plan.readers) };
+    for number in 0..plan.readers {
+        let mut connection = open::reader(&plan.path)?;
+        shared.watch(&connection);
+        let (shared, busy_timeout) = (shared.clone(), plan.busy_timeout);
+        let thread = Builder::new()
+            .name(format!("solostart-db-reader-{number}"))
+            .spawn(move || {
+                busy::wait_at_most(busy_timeout, shared.cut.clone());
+                shared.reads.serve(&mut connection);
+            })
+            .map_err(no_thread)?;
+        readers.threads.push(thread);
+    }
+    Ok((connection, readers))
+}
+
+/// The system has no thread to give: a limit on processes, most often, that others may free.
+fn no_thread(error: io::Error) -> StageError {
+    StageError::from(error).kind(ErrorKind::Temporary).hint("raise the limit on processes and threads")
+}
+
+/// Leaves a file that needs no write-ahead log: a copy of it alone is a whole backup.
+fn close(connection: Connection, cut: &CancellationToken) -> rusqlite::Result<()> {
+    if !cut.is_cancelled() {
+        // Both are a service to the next start; without them the file is just as sound.
+        let tidied = connection.execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE);");
+        if let Err(error) = tidied {
+            tracing::warn!(target: "solostart", %error, "the database was closed without a checkpoint");
+        }
+    }
+    connection.close().map_err(|(_, error)| error)
+}

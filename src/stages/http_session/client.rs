@@ -1,0 +1,81 @@
+//! What the stages and the application get to use.
+
+use std::{fmt, future::Future};
+
+use tokio::time::Instant;
+
+use crate::stages::in_flight::{InFlight, soft_deadline};
+
+/// Why a request has no answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HttpError {
+    /// The stage is stopped; the request was not sent.
+    #[error("the HTTP client is stopped")]
+    Stopped,
+    /// The stage had no time left to wait for the answer. The request may have been sent.
+    #[error("the request was cut off because the service stops")]
+    CutOff,
+    /// What reqwest answered, without the URL.
+    #[error(transparent)]
+    Failed(reqwest::Error),
+}
+
+/// The service's HTTP client: it lends a [`reqwest::Client`] for as long as a request takes.
+///
+/// ```
+/// use solostart::stages::http_session::{HttpClient, HttpError};
+///
+/// async fn rules(http: &HttpClient, server: &str) -> Result<String, HttpError> {
+///     let url = format!("https://api.example.com/rules/{server}");
+///     http.request(async |client| client.get(url).send().await?.error_for_status()?.text().await).await
+/// }
+/// ```
+pub struct HttpClient {
+    client: reqwest::Client,
+    in_flight: InFlight,
+}
+
+impl HttpClient {
+    pub(super) fn new(client: reqwest::Client) -> Self {
+        Self { client, in_flight: InFlight::default() }
+    }
+
+    /// Makes one request, from sending it to reading its body: whatever `call` awaits is waited for when the
+    /// service stops, and nothing else is. So read the body inside.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the request; whether the upstream saw it is unknown.
+    ///
+    /// # Errors
+    /// What `call` returns, as [`HttpError::Failed`] and without its URL, which may hold a token;
+    /// [`HttpError::Stopped`] after the stage was stopped; [`HttpError::CutOff`] if the stop had no time left
+    /// to wait.
+    pub async fn request<T, F, Fut>(&self, call: F) -> Result<T, HttpError>
+    where
+        F: FnOnce(reqwest::Client) -> Fut,
+        Fut: Future<Output = Result<T, reqwest::Error>>,
+    {
+        let Some(_counted) = self.in_flight.enter() else { return Err(HttpError::Stopped) };
+        tokio::select! {
+            answer = call(self.client.clone()) => answer.map_err(|error| HttpError::Failed(error.without_url())),
+            () = self.in_flight.cut().cancelled() => Err(HttpError::CutOff),
+        }
+    }
+
+    /// Waits for the requests under way, then cuts them off; returns how many these were.
+    pub(super) async fn stop(&self, deadline: Instant) -> usize {
+        let late = self.in_flight.finish(soft_deadline(deadline)).await;
+        if late > 0 {
+            // A request whose caller does not poll it cannot end itself; it is counted all the same.
+            let _unpolled = self.in_flight.cut_short(soft_deadline(deadline)).await;
+        }
+        late
+    }
+}
+
+impl fmt::Debug for HttpClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpClient").finish_non_exhaustive()
+    }
+}

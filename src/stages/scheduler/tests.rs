@@ -1,0 +1,196 @@
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use tokio::{
+    sync::mpsc::{UnboundedSender, unbounded_channel},
+    time::sleep,
+};
+
+use super::*;
+use crate::stages::testing::{Start, stop_within};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+async fn up<N: Clone + Send + Sync + 'static>(stage: &Scheduler<N>, needs: N) -> Arc<JobScheduler> {
+    Arc::new(stage.start(Start::unhurried().cx, needs).await.unwrap())
+}
+
+async fn stop<N: Clone + Send + Sync + 'static>(
+    stage: &Scheduler<N>,
+    up: &Arc<JobScheduler>,
+) -> StageResult<()> {
+    stage.stop(up.clone(), stop_within(4 * SECOND)).await
+}
+
+fn counting() -> (Arc<AtomicU32>, impl Fn() -> u32) {
+    let count = Arc::new(AtomicU32::new(0));
+    let read = count.clone();
+    (count, move || read.load(Ordering::Relaxed))
+}
+
+async fn count_up(_: RunContext, count: Arc<AtomicU32>) -> StageResult<()> {
+    count.fetch_add(1, Ordering::Relaxed);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_runs_once_in_each_period_and_not_after_the_stop() {
+    let (count, counted) = counting();
+    let stage = Scheduler::new().every("count", SECOND, count_up);
+    let scheduler = up(&stage, count).await;
+    sleep(SECOND / 2).await;
+    assert_eq!(counted(), 0);
+    sleep(3 * SECOND).await;
+    assert_eq!(counted(), 3);
+    stop(&stage, &scheduler).await.unwrap();
+    sleep(10 * SECOND).await;
+    assert_eq!(counted(), 3);
+    let stats = &scheduler.stats()[0];
+    assert_eq!((stats.runs, stats.failed, stats.skipped, stats.running), (3, 0, 0, false));
+    assert!(stats.last_began.is_some() && stats.last_took.is_some());
+    assert_eq!(stats.schedule, "every 1s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_never_overlaps_itself_and_the_skipped_runs_are_counted() {
+    let (running, at_most) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+    let stage = Scheduler::new().every(
+        "slow",
+        SECOND,
+        async |_, (running, at_most): (Arc<AtomicU32>, Arc<AtomicU32>)| {
+            at_most.fetch_max(running.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+            sleep(Duration::from_millis(2500)).await;
+            running.fetch_sub(1, Ordering::Relaxed);
+            Ok(())
+        },
+    );
+    let scheduler = up(&stage, (running, at_most.clone())).await;
+    sleep(Duration::from_millis(9100)).await;
+    // Due at 1 to 9 s: it runs from 1, 4 and 7 s.
+    assert_eq!((scheduler.stats()[0].runs, scheduler.stats()[0].skipped), (3, 6));
+    assert_eq!(at_most.load(Ordering::Relaxed), 1);
+    stop(&stage, &scheduler).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_panics_and_overruns_are_counted_and_do_not_end_the_job() {
+    let (count, counted) = counting();
+    let stage =
+        Scheduler::new().time_limit(SECOND / 2).every("moody", SECOND, async |_, count: Arc<AtomicU32>| {
+            match count.fetch_add(1, Ordering::Relaxed) {
+                0 => Err(StageError::from("no such table")),
+                1 => panic!("on purpose"),
+                2 => std::future::pending().await,
+                _ => Ok(()),
+            }
+        });
+    let scheduler = up(&stage, count).await;
+    sleep(SECOND * 6 / 10).await;
+    for expected in ["no such table", "panicked: on purpose", "not done within its time limit"] {
+        sleep(SECOND).await;
+        assert_eq!(scheduler.stats()[0].last_error.as_deref(), Some(expected));
+        stage.health(scheduler.clone()).await.unwrap();
+    }
+    sleep(SECOND).await;
+    let stats = &scheduler.stats()[0];
+    assert_eq!((counted(), stats.runs, stats.failed, stats.skipped), (4, 4, 3, 0));
+    assert_eq!(stats.last_error, None);
+    stop(&stage, &scheduler).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_is_dropped_and_none_begins_once_the_right_is_lost() {
+    let (count, counted) = counting();
+    let stage = Scheduler::new().every("long", SECOND, async |_, count: Arc<AtomicU32>| {
+        count.fetch_add(1, Ordering::Relaxed);
+        std::future::pending().await
+    });
+    let start = Start::unhurried();
+    let scheduler = Arc::new(stage.start(start.cx.clone(), count).await.unwrap());
+    sleep(SECOND * 3 / 2).await;
+    assert!(scheduler.stats()[0].running);
+    start.worker.lose("the lock file was replaced");
+    sleep(2 * SECOND).await;
+    let stats = &scheduler.stats()[0];
+    assert_eq!((counted(), stats.running, stats.failed, stats.skipped), (1, false, 1, 2));
+    assert!(stats.last_error.as_ref().unwrap().contains("the lock file was replaced"), "{stats:?}");
+    stop(&stage, &scheduler).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_waits_for_the_run_that_goes_on() {
+    let (count, counted) = counting();
+    let stage = Scheduler::new().every("long", SECOND, async |cx: RunContext, count: Arc<AtomicU32>| {
+        cx.cancelled().await;
+        sleep(2 * SECOND).await;
+        count_up(cx, count).await
+    });
+    let scheduler = up(&stage, count).await;
+    sleep(SECOND * 3 / 2).await;
+    stop(&stage, &scheduler).await.unwrap();
+    assert_eq!(counted(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_does_not_end_in_time_is_dropped_and_named() {
+    let (sender, mut receiver) = unbounded_channel::<()>();
+    let stage = Scheduler::new().every("quick", SECOND, async |_, _| Ok(())).every(
+        "stubborn",
+        SECOND,
+        async |_, held: UnboundedSender<()>| {
+            std::future::pending::<()>().await;
+            drop(held);
+            Ok(())
+        },
+    );
+    let scheduler =
+        Arc::new(stage.start(Start::unhurried().cx, sender.downgrade().upgrade().unwrap()).await.unwrap());
+    sleep(SECOND * 3 / 2).await;
+    let cx = stop_within(4 * SECOND);
+    let deadline = cx.deadline();
+    let error = stage.stop(scheduler.clone(), cx).await.unwrap_err();
+    assert_eq!(error.to_string(), "jobs that did not end in time and were dropped: stubborn");
+    assert!(Instant::now() < deadline);
+    assert!(!scheduler.stats()[1].running);
+    // The run's own copy is gone: what is left are the test's and the jobs'.
+    drop((sender, scheduler));
+    assert_eq!(receiver.recv().await, None);
+}
+
+#[tokio::test]
+async fn jobs_that_cannot_run_are_refused_by_name() {
+    let idle = async |_: RunContext, (): ()| Ok(());
+    for (stage, expected) in [
+        (Scheduler::new().every("a", SECOND, idle).cron("a", "* * * * * *", idle), "two jobs are named `a`"),
+        (Scheduler::new().every("a", Duration::ZERO, idle), "job `a` has no period"),
+        (Scheduler::new().cron("a", "nonsense", idle), "the schedule `nonsense` of job `a` cannot be read"),
+        (Scheduler::new().cron("a", "0 0 * * *", idle), "the schedule `0 0 * * *` of job `a` cannot be read"),
+        (
+            Scheduler::new().cron("a", "0 0 0 30 2 *", idle),
+            "the schedule `0 0 0 30 2 *` of job `a` never comes true",
+        ),
+    ] {
+        let start = Start::unhurried();
+        let error = stage.start(start.cx.clone(), ()).await.unwrap_err();
+        assert!(error.to_string().starts_with(expected), "{error}");
+        start.roll_back().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_cron_job_runs_when_the_clock_says_so_and_its_thread_ends_with_the_stop() {
+    let (sender, mut ran) = unbounded_channel();
+    let stage = Scheduler::new().cron("each-second", "* * * * * *", async |_, ran: UnboundedSender<()>| {
+        ran.send(())?;
+        Ok(())
+    });
+    let scheduler = up(&stage, sender).await;
+    stage.health(scheduler.clone()).await.unwrap();
+    for _ in 0..2 {
+        tokio::time::timeout(10 * SECOND, ran.recv()).await.unwrap().unwrap();
+    }
+    stop(&stage, &scheduler).await.unwrap();
+    let cron = scheduler.cron.as_ref().unwrap();
+    assert!(cron.is_over());
+    assert!(stage.health(scheduler.clone()).await.is_err());
+    assert!(scheduler.stats()[0].runs >= 2);
+}

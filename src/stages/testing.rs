@@ -1,0 +1,59 @@
+//! What the engine would hand to a stage, for tests that call a stage's hooks themselves.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    StageContext, StageResult, StopContext, StopReason,
+    contract::{
+        board::{Board, Cell},
+        guard::GuardKeeper,
+    },
+    graph::Graph,
+};
+
+/// One start of one stage, with the ends that the engine would hold.
+pub(super) struct Start {
+    pub(super) cx: StageContext,
+    pub(super) cancel: CancellationToken,
+    pub(super) worker: GuardKeeper,
+}
+
+impl Start {
+    /// A start whose time is up after `limit`.
+    pub(super) fn within(limit: Duration) -> Self {
+        let mut graph = Graph::default();
+        let id = graph.add("under-test".into());
+        let board = Board::new(graph, vec![id], vec![Cell::new(false, limit)], None);
+        let cancel = CancellationToken::new();
+        let cx = StageContext::new(board, id, cancel.clone(), Instant::now() + limit);
+        let worker = GuardKeeper::exclusive();
+        cx.publish_worker(worker.guard());
+        Self { cx, cancel, worker }
+    }
+
+    /// A start with more time than any test takes.
+    pub(super) fn unhurried() -> Self {
+        Self::within(Duration::from_secs(60))
+    }
+
+    /// The steps that the stage told so far.
+    pub(super) fn steps(&self) -> Vec<String> {
+        self.cx.board().cell(self.cx.id()).step_times().into_iter().map(|(step, _)| step).collect()
+    }
+
+    /// Runs the undos, last in, first out, as the engine does after a start that failed.
+    pub(super) async fn roll_back(&self) -> StageResult<()> {
+        while let Some(undo) = self.cx.pop_undo() {
+            (undo.run)().await?;
+        }
+        Ok(())
+    }
+}
+
+/// What a stop hook gets that has `limit` for its work.
+pub(super) fn stop_within(limit: Duration) -> StopContext {
+    StopContext { reason: StopReason::Finished, deadline: Instant::now() + limit }
+}

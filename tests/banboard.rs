@@ -1,0 +1,140 @@
+//! The reference service as its operator sees it: a real process, a real port, a real database.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::Path,
+};
+
+use rustix::process::Signal;
+use serde_json::Value;
+use support::App;
+
+#[allow(dead_code, reason = "every test file uses its own part of the support module")]
+mod support;
+
+/// An address that was free a moment ago. Another process may take it; then the test says so.
+fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+fn start(data: &Path, address: SocketAddr, more: &[(&str, &str)]) -> App {
+    let listen = address.to_string();
+    let mut vars =
+        vec![("BANBOARD_LISTEN", listen.as_str()), ("BANBOARD_ALLOW_UNSHARED_LOCK", "overlay,tmpfs")];
+    vars.extend(more);
+    App::start("banboard", data, &vars)
+}
+
+/// The status and the body.
+fn get(address: SocketAddr, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let status = answer.split_whitespace().nth(1).unwrap().parse().unwrap();
+    (status, answer.split_once("\r\n\r\n").unwrap().1.to_owned())
+}
+
+fn bans(address: SocketAddr) -> Vec<Value> {
+    serde_json::from_str(&get(address, "/api/bans").1).unwrap()
+}
+
+fn stop(mut service: App) {
+    service.signal(Signal::TERM);
+    let ended = service.wait();
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    ended.assert_says("STOPPED");
+}
+
+#[test]
+fn the_sample_log_is_served_with_no_settings_but_the_address() {
+    let (data, address) = (tempfile::tempdir().unwrap(), free_address());
+    let mut service = start(data.path(), address, &[]);
+    service.wait_for("READY");
+    for (path, says) in
+        [("/", "Active bans"), ("/livez", ""), ("/readyz", "ready"), ("/startupz", "\"critical\":true")]
+    {
+        let (status, body) = get(address, path);
+        assert_eq!(status, 200, "{path}");
+        assert!(body.contains(says), "{path}: {body}");
+    }
+    assert!(bans(address).len() > 10);
+    let names = ["worker-mode", "database", "cache", "http-session", "scheduler", "tasks"];
+    let startup: Value = serde_json::from_str(&get(address, "/startupz").1).unwrap();
+    for name in names {
+        let stages = startup["stages"].as_array().unwrap();
+        assert!(stages.iter().any(|stage| stage["name"] == name && stage["state"] == "up"), "{startup}");
+    }
+    stop(service);
+}
+
+#[test]
+fn no_line_is_stored_twice_after_a_restart_or_a_kill() {
+    let (data, address) = (tempfile::tempdir().unwrap(), free_address());
+    let log = data.path().join("fail2ban.log");
+    let line = |second: u32, what: &str| {
+        format!("2026-11-19 03:14:{second:02},123 fail2ban.actions [812]: NOTICE  [sshd] {what}\n")
+    };
+    fs::write(&log, line(1, "Ban 192.0.2.1") + "not a line of fail2ban\n" + &line(2, "Ban 192.0.2.2"))
+        .unwrap();
+    let vars = [("BANBOARD_FAIL2BAN_LOG", log.to_str().unwrap())];
+
+    let mut service = start(&data.path().join("data"), address, &vars);
+    service.wait_for("READY");
+    assert_eq!(bans(address).len(), 2);
+    service.signal(Signal::KILL);
+    drop(service);
+
+    let mut service = start(&data.path().join("data"), address, &vars);
+    service.wait_for("READY");
+    let again = bans(address);
+    assert_eq!(again.len(), 2, "{again:?}");
+    assert!(again.iter().all(|ban| ban["times"] == 1), "{again:?}");
+    stop(service);
+
+    let mut more = fs::OpenOptions::new().append(true).open(&log).unwrap();
+    more.write_all((line(3, "Unban 192.0.2.1") + &line(4, "Ban 2001:db8::7")).as_bytes()).unwrap();
+    let mut service = start(&data.path().join("data"), address, &vars);
+    service.wait_for("READY");
+    let addresses: Vec<_> = bans(address).iter().map(|ban| ban["address"].clone()).collect();
+    assert_eq!(addresses, ["2001:db8::7", "192.0.2.2"]);
+    stop(service);
+}
+
+#[test]
+fn a_busy_port_is_a_failed_start_that_names_it_and_leaves_nothing() {
+    let data = tempfile::tempdir().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let ended = start(data.path(), address, &[]).wait();
+    ended.assert_failed(75, "banboard.listen").assert_says(&address.to_string()).assert_says("Rolled back");
+    drop(taken);
+    let mut service = start(data.path(), address, &[]);
+    service.wait_for("READY");
+    stop(service);
+}
+
+#[test]
+fn a_second_banboard_on_the_same_data_is_refused_and_the_first_serves_on() {
+    let (data, address) = (tempfile::tempdir().unwrap(), free_address());
+    let mut first = start(data.path(), address, &[]);
+    first.wait_for("READY");
+    let second = start(data.path(), free_address(), &[]).wait();
+    second.assert_failed(78, "lock.held").assert_says(&first.pid().to_string());
+    assert_eq!(get(address, "/readyz").0, 200);
+    stop(first);
+}
+
+#[test]
+fn a_database_that_is_none_is_refused_and_left_as_it_is() {
+    let (data, address) = (tempfile::tempdir().unwrap(), free_address());
+    fs::write(data.path().join("banboard.db"), "this is not a database, but it is somebody's").unwrap();
+    let ended = start(data.path(), address, &[]).wait();
+    ended.assert_failed(65, "db.corrupt").assert_says("banboard.db");
+    let kept = fs::read_to_string(data.path().join("banboard.db")).unwrap();
+    assert_eq!(kept, "this is not a database, but it is somebody's");
+}

@@ -1,0 +1,85 @@
+//! An application that misbehaves on demand: `TESTAPP_SCENARIO` says how. The tests in `tests/processes.rs`
+//! look at it from outside, as an operator would.
+
+#![allow(clippy::print_stderr, clippy::panic, reason = "it misbehaves on purpose and says what it does")]
+
+use std::{future::pending, process::ExitCode, sync::Arc, thread, time::Duration};
+
+use solostart::{Hint, ServeContext, StageContext, StageResult, Startup};
+
+fn main() -> ExitCode {
+    solostart::run("testapp", |startup| {
+        startup.version(env!("CARGO_PKG_VERSION")).allow_unshared_lock("overlay,tmpfs");
+        let scenario = startup
+            .env()
+            .var("SCENARIO")
+            .describe("How the application misbehaves.")
+            .text()
+            .default("ok".to_owned());
+        plan(startup, &scenario)
+    })
+}
+
+/// `worker-mode -> base -> subject`, then serve. What the scenario says happens in `subject`.
+fn plan(startup: &mut Startup, scenario: &str) -> StageResult<()> {
+    let base = startup
+        .stage("base", (), async |_cx, ()| Ok(()))
+        .stop(async |_base, _cx| {
+            eprintln!("base stopped");
+            Ok(())
+        })
+        .required();
+    let (starting, stopping) = (scenario.to_owned(), scenario.to_owned());
+    let subject = startup
+        .stage("subject", base, async move |cx: StageContext, _base: Arc<()>| start(&starting, cx).await)
+        .stop(async move |_subject, _cx| stop(&stopping).await)
+        .required();
+    let serving = scenario.to_owned();
+    startup.serve(subject, async move |cx: ServeContext, _subject: Arc<()>| match serving.as_str() {
+        "serve-error" => Err("the listener broke").hint("look at the network"),
+        "serve-panic" => panic!("the listener broke"),
+        "finish" => Ok(()),
+        "serve-hang" => pending().await,
+        _ => {
+            cx.shutdown_requested().await;
+            Ok(())
+        }
+    });
+    if scenario == "plan-error" { Err("the plan is not finished".into()) } else { Ok(()) }
+}
+
+async fn start(scenario: &str, cx: StageContext) -> StageResult<()> {
+    cx.step("begin");
+    cx.on_rollback(async || {
+        eprintln!("subject undone");
+        Ok(())
+    });
+    match scenario {
+        "error" => Err("no luck today").hint("try tomorrow"),
+        "panic" => panic!("kaput"),
+        "hang" => {
+            eprintln!("subject hangs");
+            pending().await
+        }
+        "block" => loop {
+            eprintln!("subject blocks");
+            thread::sleep(Duration::from_secs(3600));
+        },
+        "spawn-blocking" => {
+            tokio::task::spawn_blocking(|| thread::sleep(Duration::from_secs(3600)));
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn stop(scenario: &str) -> StageResult<()> {
+    match scenario {
+        "stop-error" => Err("the handle is stale".into()),
+        "stop-hang" => pending().await,
+        "stop-block" => loop {
+            thread::sleep(Duration::from_secs(3600));
+        },
+        _ => Ok(()),
+    }
+}
