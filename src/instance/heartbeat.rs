@@ -76,7 +76,8 @@ impl Drop for Heartbeat {
     }
 }
 
-struct LostInPanic<'a>(&'a GuardKeeper);
+/// Ends the right when the thread that has to see to it panics.
+pub(super) struct LostInPanic<'a>(pub(super) &'a GuardKeeper);
 
 impl Drop for LostInPanic<'_> {
     fn drop(&mut self) {

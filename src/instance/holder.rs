@@ -70,6 +70,11 @@ impl Holder {
         self.instance.get(..8).unwrap_or(&self.instance)
     }
 
+    /// A holder's description, which may hold anything.
+    pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
+        serde_json::from_slice::<Self>(bytes).ok().map(Self::cleaned)
+    }
+
     /// The same with nothing in its texts that a terminal could obey.
     fn cleaned(self) -> Self {
         Self {
@@ -109,9 +114,9 @@ fn parse(bytes: &[u8]) -> Content {
     }
     let mut lines = bytes.split(|&byte| byte == b'\n');
     let header = lines.next().and_then(|line| serde_json::from_slice::<Header<'_>>(line).ok());
-    let holder = lines.next().and_then(|line| serde_json::from_slice::<Holder>(line).ok());
+    let holder = lines.next().and_then(Holder::parse);
     let lock_uuid = header.and_then(|header| Uuid::parse_str(header.lock_uuid).ok());
-    Content::Lock { lock_uuid, holder: holder.map(Holder::cleaned) }
+    Content::Lock { lock_uuid, holder }
 }
 
 /// The first line of a lock file, with its line feed. It has the same length for every `lock_uuid`.

@@ -2,7 +2,8 @@
 //!
 //! Evidence of a second worker is judged in layers, cheapest first, and before any resource is touched:
 //! what the environment declares (`declared`), then a lock that the kernel keeps (`file_lock`), on a file
-//! system that is known to keep it (`mounts`, `sharing`). `worker_mode` puts them in their order.
+//! system that is known to keep it (`mounts`, `sharing`), then a row that says who holds, under which number
+//! and until when (`lease`). `worker_mode` puts them in their order.
 
 pub(crate) mod data_dir;
 mod declared;
@@ -11,6 +12,7 @@ mod flock;
 mod heartbeat;
 mod held;
 mod holder;
+mod lease;
 mod mounts;
 #[cfg(test)]
 mod other_process;

@@ -1,0 +1,77 @@
+use super::*;
+
+#[tokio::test]
+async fn a_lost_right_never_comes_back_and_keeps_its_first_reason() {
+    let keeper = GuardKeeper::exclusive();
+    let guard = keeper.guard();
+    assert_eq!(guard.check(), Ok(()));
+    keeper.lose("the lock file was replaced");
+    keeper.lose("something later");
+    let lost = LockLost { reason: "the lock file was replaced".to_owned() };
+    assert_eq!(guard.check(), Err(lost.clone()));
+    assert_eq!(guard.lost().await, lost);
+}
+
+#[test]
+fn a_right_that_was_not_renewed_in_time_is_not_revived_by_a_late_renewal() {
+    let keeper = GuardKeeper::exclusive();
+    let guard = keeper.guard();
+    let later = boot_time() + Duration::from_secs(60);
+    keeper.limit(later, later);
+    assert_eq!(guard.check(), Ok(()));
+    keeper.trouble("the disk is full");
+    keeper.0.0.valid_until.store(0, Ordering::Release);
+    let reason = "it was not renewed in time: the disk is full".to_owned();
+    assert_eq!(guard.check(), Err(LockLost { reason: reason.clone() }));
+    assert!(guard.0.lost.is_cancelled(), "nobody who waits was told");
+    keeper.limit(later, later);
+    assert_eq!(guard.check(), Err(LockLost { reason }));
+}
+
+#[test]
+fn the_hard_limit_is_told_in_advance_and_ends_with_the_right() {
+    let keeper = GuardKeeper::exclusive();
+    let guard = keeper.guard();
+    assert_eq!(guard.until_hard_limit(), None);
+    let minute = Duration::from_secs(60);
+    keeper.limit(boot_time(), boot_time() + minute);
+    let left = guard.until_hard_limit().unwrap();
+    assert!(left <= minute && left > minute / 2, "{left:?}");
+    assert!(!guard.hard_limit_passed());
+    keeper.limit(Duration::ZERO, Duration::ZERO);
+    assert!(guard.hard_limit_passed());
+    keeper.retire();
+    assert!(!guard.hard_limit_passed() && guard.check().is_err());
+}
+
+#[test]
+fn a_token_only_grows_and_is_zero_only_without_a_lock() {
+    assert_eq!(GuardKeeper::unrestricted().guard().token().get(), 0);
+    let keeper = GuardKeeper::exclusive();
+    let guard = keeper.guard();
+    assert!(guard.token() > FencingToken::NONE);
+    keeper.issue(FencingToken::new(7));
+    keeper.issue(FencingToken::new(5));
+    assert_eq!(guard.token().as_i64(), 7);
+    assert_eq!(FencingToken::new(u64::MAX).as_i64(), i64::MAX);
+}
+
+#[test]
+fn a_token_is_raised_where_it_is_kept_and_only_above_a_higher_one() {
+    let keeper = Arc::new(GuardKeeper::exclusive());
+    let guard = keeper.guard();
+    keeper.issue(FencingToken::new(5));
+    let own = Arc::downgrade(&keeper);
+    keeper.raise_with(move |above| {
+        let token = FencingToken::new(above.get() + 1);
+        own.upgrade().unwrap().issue(token);
+        Ok(token)
+    });
+    for stored in [4, 5] {
+        assert_eq!(guard.raise(FencingToken::new(stored)).unwrap().get(), 5);
+    }
+    assert_eq!(guard.raise(FencingToken::new(9)).unwrap().get(), 10);
+    assert_eq!(guard.token().get(), 10);
+    keeper.lose("gone");
+    assert!(guard.raise(FencingToken::new(20)).is_err());
+}

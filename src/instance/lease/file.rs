@@ -1,0 +1,153 @@
+//! The files of a lease that `SQLite` keeps, as the operating system sees them.
+//!
+//! `SQLite` opens by name and does not look back: a database that was deleted or replaced while it was open is
+//! written to as before, out of everybody's sight. And it creates files that everybody may read. Both
+//! are seen to here. Nothing here opens a file that may be a database: closing it again would drop the
+//! locks that `SQLite` has on it in this process (<https://sqlite.org/howtocorrupt.html>, 2.2).
+
+use std::{
+    fs::{self, Metadata, OpenOptions},
+    io::{self, ErrorKind},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{Access, AtFlags, CWD},
+    io::Errno,
+};
+
+use super::store::StoreError;
+use crate::instance::data_dir::{is_full, type_name};
+
+/// The database, its write-ahead log, and the index of the log, which all readers share.
+const SUFFIXES: [&str; 3] = ["", "-wal", "-shm"];
+
+/// Which files are open, so that it can be checked that the path still leads there.
+#[derive(Debug)]
+pub(super) struct OpenFiles([OpenFile; 3]);
+
+#[derive(Debug)]
+struct OpenFile {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+    /// None of the files ever becomes shorter while one of its users is there.
+    length: u64,
+}
+
+/// The path of the file with its directory resolved: `SQLite`'s protection against symbolic links would
+/// refuse one anywhere in the path, also those above the data that an operator made on purpose.
+pub(super) fn resolve(path: &Path) -> Result<PathBuf, StoreError> {
+    let name = path.file_name().ok_or_else(|| StoreError::Unsupported("has no name".to_owned()))?;
+    let parent = path.parent().unwrap_or(Path::new("/"));
+    Ok(parent.canonicalize().map_err(|error| failed(&error))?.join(name))
+}
+
+/// Whether a regular file is there, with one name.
+pub(super) fn exists(path: &Path) -> Result<bool, StoreError> {
+    match fs::symlink_metadata(path) {
+        Ok(found) => regular(&found).map(|()| true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(failed(&error)),
+    }
+}
+
+/// Makes an empty file if there is none, because `SQLite` would create it readable for everyone. `O_EXCL`
+/// never follows a link, and never opens what is there (open(2)).
+pub(super) fn create(path: &Path) -> Result<(), StoreError> {
+    if exists(path)? {
+        return Ok(());
+    }
+    match OpenOptions::new().write(true).create_new(true).mode(0o640).open(path) {
+        Ok(_closed) => Ok(()),
+        // Another instance made it in between, or something else is there after all.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => exists(path).map(drop),
+        Err(error) => Err(failed(&error)),
+    }
+}
+
+fn regular(found: &Metadata) -> Result<(), StoreError> {
+    match () {
+        () if !found.is_file() => Err(StoreError::Unsupported(format!("is a {}", type_name(found)))),
+        () if found.nlink() != 1 => {
+            Err(StoreError::Unsupported(format!("has {} names (hard links)", found.nlink())))
+        }
+        () => Ok(()),
+    }
+}
+
+/// The failure that an error of the operating system stands for.
+pub(super) fn failed(error: &io::Error) -> StoreError {
+    match Errno::from_io_error(error) {
+        Some(Errno::ACCESS | Errno::PERM | Errno::ROFS) => StoreError::NotWritable(error.to_string()),
+        Some(_) if is_full(error) => StoreError::Full(error.to_string()),
+        Some(_) | None => StoreError::Failed(error.to_string()),
+    }
+}
+
+impl OpenFiles {
+    /// Notes which files are at the path and beside it, just after `SQLite` opened them.
+    pub(super) fn note(path: &Path) -> Result<Self, StoreError> {
+        let note = |suffix: &str| -> Result<OpenFile, StoreError> {
+            let mut name = path.as_os_str().to_owned();
+            name.push(suffix);
+            let found = fs::symlink_metadata(&name).map_err(|error| failed(&error))?;
+            regular(&found)?;
+            Ok(OpenFile { path: name.into(), device: found.dev(), inode: found.ino(), length: found.len() })
+        };
+        let [database, log, index] = SUFFIXES;
+        Ok(Self([note(database)?, note(log)?, note(index)?]))
+    }
+
+    /// The file system that they are on.
+    pub(super) fn device(&self) -> u64 {
+        self.0[0].device
+    }
+
+    /// Checks that the paths still lead to the open files, and that the next holder could open them.
+    pub(super) fn verify(&mut self) -> Result<(), StoreError> {
+        self.0.iter_mut().try_for_each(OpenFile::verify)?;
+        match rustix::fs::accessat(CWD, &self.0[0].path, Access::WRITE_OK, AtFlags::EACCESS) {
+            Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) => {
+                Err(StoreError::Changed("file was made read-only".to_owned()))
+            }
+            // Old kernels cannot tell (faccessat2(2)); renewing does.
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+}
+
+impl OpenFile {
+    fn verify(&mut self) -> Result<(), StoreError> {
+        let found = match fs::symlink_metadata(&self.path) {
+            Ok(found) => found,
+            Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::NOENT | Errno::NOTDIR)) => {
+                return Err(self.changed("was removed"));
+            }
+            Err(error) => return Err(failed(&error)),
+        };
+        match () {
+            () if !found.is_file() => Err(self.changed(&format!("was replaced by a {}", type_name(&found)))),
+            () if (found.dev(), found.ino()) != (self.device, self.inode) => {
+                Err(self.changed("was replaced by another file"))
+            }
+            () if found.nlink() != 1 => {
+                Err(self.changed(&format!("has {} names (hard links) where it must have one", found.nlink())))
+            }
+            () if found.len() < self.length => Err(self.changed("was cut short")),
+            () => {
+                self.length = found.len();
+                Ok(())
+            }
+        }
+    }
+
+    fn changed(&self, what: &str) -> StoreError {
+        let name = self.path.file_name().unwrap_or_default();
+        StoreError::Changed(format!("file {} {what}", name.display()))
+    }
+}
+
+#[cfg(test)]
+mod tests;

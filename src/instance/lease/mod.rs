@@ -1,0 +1,100 @@
+//! The lease: a row that says who the only worker is, under which number, and until when.
+//!
+//! The file lock excludes those who see the same file on the same machine. The lease has to say who holds
+//! where that is not enough, when a holder has frozen, and under which ever growing number it writes.
+//!
+//! - `protocol` decides, from values alone; `record` is the row, `timings` its times;
+//! - `store` is where the row is kept: in a file (`sqlite`, with `file` for what the operating system
+//!   knows of it);
+//! - `taking` acquires, and `Lease` is what was acquired;
+//! - `keeper` renews it on a thread of its own, and `limit` ends the right on time when that thread hangs.
+
+mod file;
+mod keeper;
+mod limit;
+#[cfg(test)]
+mod memory;
+pub(crate) mod protocol;
+pub(crate) mod record;
+pub(crate) mod sqlite;
+pub(crate) mod store;
+pub(crate) mod taking;
+#[cfg(test)]
+pub(crate) mod testing;
+pub(crate) mod timings;
+
+pub(super) use keeper::LeaseKeeper;
+
+use protocol::Protocol;
+use record::Now;
+use store::{Claim, LeaseStore, StoreError};
+
+use crate::contract::guard::FencingToken;
+
+/// An acquired lease. It is given back when it is dropped, as well as that can be done.
+pub(super) struct Lease {
+    store: Box<dyn LeaseStore>,
+    claim: Claim,
+    /// Whether the row may still be ours, so that there is something to give back.
+    held: bool,
+}
+
+impl Lease {
+    pub(super) fn token(&self) -> FencingToken {
+        FencingToken::new(self.claim.token)
+    }
+
+    /// Renews the lease, which has not happened before `now`. Whether the row was still ours is the answer.
+    ///
+    /// # Errors
+    /// It cannot be told whether it was renewed, or others would not see that it was.
+    pub(super) fn renew(&mut self, now: Now) -> Result<bool, StoreError> {
+        // Before it is tried, because an answer can be lost on its way.
+        self.claim.window.attempted += 1;
+        self.held = self.store.renew(&self.claim, now)?;
+        if self.held {
+            self.claim.window.acknowledged = self.claim.window.attempted;
+            self.store.verify()?;
+        }
+        Ok(self.held)
+    }
+
+    /// Raises the token above another one. Whether the row was still ours is the answer.
+    pub(super) fn raise(&mut self, above: FencingToken, now: Now) -> Result<bool, StoreError> {
+        let token = Protocol::WHOLE.next_token(self.claim.token, above.get(), now.unix_us);
+        let token = token.ok_or_else(|| StoreError::Damaged("has no higher token to give".to_owned()))?;
+        self.held = self.store.raise(&self.claim, token)?;
+        if self.held {
+            self.claim.token = token;
+        }
+        Ok(self.held)
+    }
+
+    /// Who holds the lease now, in words.
+    pub(super) fn describe_holder(&mut self) -> String {
+        match self.store.read(&self.claim.name) {
+            Ok(Some(row)) if row.holder.is_some() => format!("{} has it", taking::describe(&row)),
+            Ok(Some(row)) => format!("nobody has it (token {})", row.version.token),
+            Ok(None) => "it is gone".to_owned(),
+            Err(error) => format!("the lease {error}"),
+        }
+    }
+
+    /// Gives the lease back, if it still is ours. The row keeps its token.
+    ///
+    /// # Errors
+    /// It cannot be told whether it was given back.
+    pub(super) fn release(&mut self) -> Result<(), StoreError> {
+        if std::mem::take(&mut self.held) {
+            self.store.release(&self.claim, Now::read())?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        // Whoever drops it has no way to hear of a failure, and the next holder finds out by itself.
+        let _stays_until_it_expires = self.release();
+    }
+}

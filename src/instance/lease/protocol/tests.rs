@@ -1,0 +1,180 @@
+use super::*;
+
+const TTL: Duration = Duration::from_secs(15);
+const NOW: Duration = Duration::from_secs(1000);
+const SECOND: Duration = Duration::from_secs(1);
+const SEEN: Version = Version { token: 7, seq: 3 };
+
+fn row() -> Row<'static> {
+    Row { version: SEEN, holder: Some("a"), clock: "boot", lock: "theirs", ttl: TTL, expires: NOW + SECOND }
+}
+
+fn contender() -> Contender<'static> {
+    Contender { clock: "boot", lock: "ours", lock_is_trusted: true }
+}
+
+fn watched(version: Version, since: Duration) -> Watch {
+    Watch { version, since }
+}
+
+/// One situation of every combination of what `decide` looks at.
+struct Case {
+    row: Row<'static>,
+    contender: Contender<'static>,
+    watch: Option<Watch>,
+}
+
+fn every_case() -> Vec<Case> {
+    let patience = Protocol::patience(TTL);
+    let watches = [
+        None,
+        Some(watched(SEEN, NOW - patience + SECOND)),
+        Some(watched(SEEN, NOW - patience)),
+        Some(watched(Version { seq: 2, ..SEEN }, NOW - SECOND)),
+        Some(watched(Version { token: 6, ..SEEN }, NOW - patience)),
+    ];
+    let mut cases = Vec::new();
+    for holder in [None, Some("a")] {
+        for row_clock in ["boot", "other", ""] {
+            for clock in ["boot", ""] {
+                for lock in ["ours", "theirs"] {
+                    for lock_is_trusted in [true, false] {
+                        for expires in [NOW - SECOND, NOW, NOW + SECOND] {
+                            for watch in watches {
+                                let row = Row { holder, clock: row_clock, lock, expires, ..row() };
+                                let contender = Contender { clock, lock_is_trusted, ..contender() };
+                                cases.push(Case { row, contender, watch });
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+    cases
+}
+
+#[test]
+fn in_every_situation_the_row_is_taken_for_the_first_reason_that_holds_and_for_no_other() {
+    let cases = every_case();
+    assert_eq!(cases.len(), 2 * 3 * 2 * 2 * 2 * 3 * 5);
+    for Case { row, contender, watch } in cases {
+        let decision = Protocol::WHOLE.decide(&contender, NOW, Some(&row), watch.as_ref());
+        let free = row.holder.is_none();
+        let dead = row.lock == "ours" && contender.lock_is_trusted;
+        let expired = row.clock == "boot" && contender.clock == "boot" && row.expires < NOW;
+        let changed = watch.is_some_and(|watch| watch.version != SEEN);
+        let long = watch.is_some_and(|watch| NOW - watch.since >= Duration::from_secs(18));
+        let expected = match (free, dead, expired, changed, long, watch) {
+            (true, ..) => Decision::Take(Reason::Free),
+            (_, true, ..) => Decision::Take(Reason::ProvenDead),
+            (_, _, true, ..) => Decision::Take(Reason::Expired),
+            (_, _, _, true, ..) => Decision::Alive,
+            (_, _, _, _, true, _) => Decision::Take(Reason::Silent),
+            (.., Some(watch)) => Decision::Observe(watch.since + Duration::from_secs(18)),
+            (.., None) => Decision::Observe(NOW + Duration::from_secs(18)),
+        };
+        assert_eq!(decision, expected, "{row:?} {contender:?} {watch:?}");
+    }
+    let absent = Protocol::WHOLE.decide(&contender(), NOW, None, None);
+    assert_eq!(absent, Decision::Take(Reason::Free));
+}
+
+/// Whether something happens under these rules that the guard is there to prevent.
+fn harm(guard: Guard, rules: Protocol) -> bool {
+    let takes = |contender, row, watch: Option<Watch>| {
+        matches!(rules.decide(&contender, NOW, Some(&row), watch.as_ref()), Decision::Take(_))
+    };
+    let past = NOW - SECOND;
+    let window = Window { acknowledged: 3, attempted: 4 };
+    match guard {
+        Guard::SameClock => takes(contender(), Row { clock: "other", expires: past, ..row() }, None),
+        Guard::Expiry => takes(contender(), row(), None),
+        Guard::SameLock => takes(contender(), row(), None),
+        Guard::TrustedLock => {
+            takes(Contender { lock_is_trusted: false, ..contender() }, Row { lock: "ours", ..row() }, None)
+        }
+        Guard::Unchanged => {
+            let earlier = Version { seq: 2, ..SEEN };
+            takes(contender(), row(), Some(watched(earlier, Duration::ZERO)))
+        }
+        Guard::Patience => takes(contender(), row(), Some(watched(SEEN, NOW - TTL))),
+        Guard::Compare => rules.may_swap(Some(Version { seq: 4, ..SEEN }), Some(SEEN)),
+        Guard::Holder => rules.may_renew(&row(), "b", 7, window),
+        Guard::Token => rules.may_renew(&row(), "a", 6, window),
+        Guard::Sequence => {
+            let clone_was_here = Row { version: Version { seq: 5, ..SEEN }, ..row() };
+            rules.may_renew(&clone_was_here, "a", 7, window)
+        }
+        Guard::Higher => rules.next_token(7, 0, 3) <= Some(7),
+        // The row that had token 7 is gone.
+        Guard::Calendar => rules.next_token(0, 0, 9) <= Some(7),
+        Guard::Memory => rules.next_token(0, 7, 3) <= Some(7),
+        Guard::FromSending => {
+            let (sent, answered) = (NOW, NOW + SECOND);
+            rules.valid_until(sent, answered, NOW + TTL, TTL) > Some(sent + TTL)
+        }
+        Guard::NoRevival => rules.valid_until(NOW - SECOND, NOW, NOW - SECOND, TTL).is_some(),
+        Guard::Fence => rules.passes(8, 7),
+    }
+}
+
+const GUARDS: [Guard; 16] = [
+    Guard::SameClock,
+    Guard::Expiry,
+    Guard::SameLock,
+    Guard::TrustedLock,
+    Guard::Unchanged,
+    Guard::Patience,
+    Guard::Compare,
+    Guard::Holder,
+    Guard::Token,
+    Guard::Sequence,
+    Guard::Higher,
+    Guard::Calendar,
+    Guard::Memory,
+    Guard::FromSending,
+    Guard::NoRevival,
+    Guard::Fence,
+];
+
+#[test]
+fn every_guard_prevents_something_that_happens_without_it() {
+    for guard in GUARDS {
+        assert!(!harm(guard, Protocol::WHOLE), "{guard:?} is not kept");
+        assert!(harm(guard, Protocol::without(guard)), "{guard:?} can be left out");
+    }
+}
+
+#[test]
+fn what_the_rules_allow_they_allow() {
+    let window = Window { acknowledged: 2, attempted: 4 };
+    for seq in 2..=4 {
+        let row = Row { version: Version { token: 7, seq }, ..row() };
+        assert!(Protocol::WHOLE.may_renew(&row, "a", 7, window), "an answer may have been lost");
+    }
+    assert!(!Protocol::WHOLE.may_renew(&Row { holder: None, ..row() }, "a", 7, window));
+    assert!(Protocol::WHOLE.may_swap(Some(SEEN), Some(SEEN)) && Protocol::WHOLE.may_swap(None, None));
+    assert_eq!(Protocol::WHOLE.valid_until(NOW, NOW + SECOND, NOW + TTL, TTL), Some(NOW + TTL));
+    assert!(Protocol::WHOLE.passes(7, 7));
+}
+
+#[test]
+fn tokens_grow_whichever_memory_is_left_and_end_before_they_overflow() {
+    let next = |previous, remembered, clock| Protocol::WHOLE.next_token(previous, remembered, clock);
+    assert_eq!(next(0, 0, 1_800_000_000_000_000), Some(1_800_000_000_000_000));
+    assert_eq!(next(1_800_000_000_000_000, 0, 1_000), Some(1_800_000_000_000_001));
+    assert_eq!(next(5, 1_800_000_000_000_000, 1_000), Some(1_800_000_000_000_001));
+    assert_eq!(next(0, 0, 0), Some(1));
+    assert_eq!(next(TOKEN_MAX, 0, 0), None);
+    assert_eq!(next(u64::MAX, 0, 0), None);
+}
+
+#[test]
+fn one_look_tells_fresh_from_stale_only_by_the_same_clock() {
+    let pulse = |row: Row<'_>| Protocol::WHOLE.pulse("boot", NOW, &row);
+    assert_eq!(pulse(row()), Pulse::Fresh);
+    assert_eq!(pulse(Row { expires: NOW - SECOND, ..row() }), Pulse::Stale);
+    assert_eq!(pulse(Row { clock: "other", expires: NOW - SECOND, ..row() }), Pulse::Foreign);
+    assert_eq!(pulse(Row { holder: None, ..row() }), Pulse::Free);
+}
