@@ -137,7 +137,6 @@ impl WorkerGuard {
     ///
     /// # Errors
     /// The right is lost, or it cannot be told whether the token was raised.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the fence in the application's database"))]
     pub(crate) fn raise(&self, above: FencingToken) -> Result<FencingToken, LockLost> {
         self.check()?;
         match self.0.raise.get() {

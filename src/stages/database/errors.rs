@@ -8,6 +8,7 @@ use crate::{
     codes::{
         DB_BUSY, DB_CORRUPT, DB_DISK_FULL, DB_NOT_WRITABLE, FailureCode, STAGE_FAILED, STARTUP_INTERRUPTED,
     },
+    contract::guard::LockLost,
     error::{BoxError, ErrorKind, StageError},
     instance::data_dir::{disk_full, is_full, not_writable, path_facts, quoted},
 };
@@ -44,6 +45,9 @@ pub enum DatabaseError {
     /// The closure panicked; its transaction is rolled back.
     #[error("a closure that used the database {0}")]
     Panicked(String),
+    /// This process is no longer the only worker, so what it wanted to write is refused.
+    #[error(transparent)]
+    LockLost(#[from] LockLost),
     /// The closure decided, for a reason of its own, that nothing is to be written.
     #[error(transparent)]
     Refused(BoxError),

@@ -12,9 +12,13 @@ use tokio::time::{Instant, timeout};
 
 use super::{
     errors::{DatabaseError, sqlite_failed},
+    fence,
     threads::Threads,
 };
-use crate::error::{ErrorKind, StageError, StageResult};
+use crate::{
+    contract::guard::WorkerGuard,
+    error::{ErrorKind, StageError, StageResult},
+};
 
 /// How long a health check waits for one row.
 const HEALTH_LIMIT: Duration = Duration::from_secs(2);
@@ -33,11 +37,48 @@ const HEALTH_LIMIT: Duration = Duration::from_secs(2);
 pub struct Database {
     path: PathBuf,
     threads: Arc<Threads>,
+    worker: WorkerGuard,
 }
 
 impl Database {
-    pub(super) fn new(path: PathBuf, threads: Arc<Threads>) -> Self {
-        Self { path, threads }
+    pub(super) fn new(path: PathBuf, threads: Arc<Threads>, worker: WorkerGuard) -> Self {
+        Self { path, threads, worker }
+    }
+
+    /// Runs `closure` in a transaction that writes only while this process is the only worker: the same as
+    /// [`write`](Self::write), but the database itself refuses it once a later worker has opened the file,
+    /// however long this process was paused in between.
+    ///
+    /// Where the application lets several workers run, it is `write`.
+    ///
+    /// ```
+    /// use solostart::stages::database::{Database, DatabaseError};
+    ///
+    /// async fn unban(database: &Database, user: i64) -> Result<usize, DatabaseError> {
+    ///     database.fenced(move |tx| Ok(tx.execute("DELETE FROM bans WHERE user = ?1", [user])?)).await
+    /// }
+    /// ```
+    ///
+    /// # Cancel safety
+    /// That of [`write`](Self::write).
+    ///
+    /// # Errors
+    /// [`DatabaseError::LockLost`] if the right is lost; otherwise those of [`write`](Self::write). Nothing is
+    /// written then.
+    pub async fn fenced<T, F>(&self, closure: F) -> Result<T, DatabaseError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Transaction<'_>) -> Result<T, DatabaseError> + Send + 'static,
+    {
+        let worker = self.worker.clone();
+        self.write(move |transaction| {
+            fence::pass(transaction, &worker)?;
+            let value = closure(transaction)?;
+            // Once more, because the closure may have taken long: the clock says so before the fence does.
+            worker.check()?;
+            Ok(value)
+        })
+        .await
     }
 
     /// Runs `closure` in a transaction that may write. It is committed if the closure returns `Ok`, and rolled

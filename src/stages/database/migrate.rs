@@ -2,13 +2,17 @@
 
 use std::path::Path;
 
-use rusqlite::Connection;
-use rusqlite_migration::{M, Migrations};
+use rusqlite::{Connection, Transaction};
+use rusqlite_migration::{HookError, M, Migrations};
 use tokio_util::sync::CancellationToken;
 
-use super::errors::{code_of, message_of, printable, sqlite_failed};
+use super::{
+    errors::{code_of, message_of, printable, sqlite_failed},
+    fence,
+    threads::Plan,
+};
 use crate::{
-    codes::{DB_CORRUPT, DB_MIGRATION_FAILED, DB_SCHEMA_NEWER, STAGE_FAILED, STARTUP_INTERRUPTED},
+    codes::{DB_CORRUPT, DB_MIGRATION_FAILED, DB_SCHEMA_NEWER, LOCK_LOST, STAGE_FAILED, STARTUP_INTERRUPTED},
     error::{StageError, StageResult},
 };
 
@@ -43,33 +47,46 @@ impl Migration {
     }
 }
 
-/// Applies what is missing. `step` is told of each migration before it begins, `cut` is looked at.
-pub(super) fn run(
-    connection: &mut Connection,
-    migrations: &[Migration],
-    path: &Path,
-    step: &dyn Fn(String),
-    cut: &CancellationToken,
-) -> StageResult<()> {
-    if migrations.is_empty() {
-        return Ok(());
-    }
+/// How many of the migrations the database has seen. A file that is newer or foreign is refused before
+/// anything is written to it.
+pub(super) fn seen(connection: &Connection, migrations: &[Migration], path: &Path) -> StageResult<usize> {
     let failed = |doing| move |error: rusqlite::Error| sqlite_failed(&error, doing, path);
     let total = migrations.len();
+    if total == 0 {
+        return Ok(0);
+    }
     let version: i64 = connection
         .pragma_query_value(None, "user_version", |row| row.get(0))
         .map_err(failed("read the version of the schema"))?;
-    let seen = match usize::try_from(version) {
-        Ok(seen) if seen <= total => seen,
-        Ok(_) => return Err(newer(version, total, path)),
-        Err(_) => return Err(foreign(version, path)),
-    };
+    match usize::try_from(version) {
+        Ok(seen) if seen <= total => Ok(seen),
+        Ok(_) => Err(newer(version, total, path)),
+        Err(_) => Err(foreign(version, path)),
+    }
+}
+
+/// Applies what is missing, each under the fence. `step` is told of each migration before it begins, `cut` is
+/// looked at.
+pub(super) fn run(
+    connection: &mut Connection,
+    plan: &Plan,
+    seen: usize,
+    cut: &CancellationToken,
+) -> StageResult<()> {
+    let Plan { path, migrations, worker, step, .. } = plan;
+    let failed = |doing| move |error: rusqlite::Error| sqlite_failed(&error, doing, path);
+    let total = migrations.len();
     if seen == total {
         return Ok(());
     }
-    let all = Migrations::new(
-        migrations.iter().map(|each| M::up(each.sql).comment(each.name).foreign_key_check()).collect(),
-    );
+    let under_fence = |each: &Migration| {
+        let worker = worker.clone();
+        let passes = move |transaction: &Transaction<'_>| {
+            fence::pass(transaction, &worker).map_err(|error| HookError::Hook(error.to_string()))
+        };
+        M::up_with_hook(each.sql, passes).comment(each.name).foreign_key_check()
+    };
+    let all = Migrations::new(migrations.iter().map(under_fence).collect());
     // `DROP TABLE` of a parent would delete the rows of its children if foreign keys were enforced
     // (https://sqlite.org/lang_altertable.html#making_other_kinds_of_table_schema_changes).
     enforce_foreign_keys(connection, false).map_err(failed("prepare the migration"))?;
@@ -110,7 +127,9 @@ fn migration_failed(
     complete: usize,
     path: &Path,
 ) -> StageError {
-    let (code, message) = if let rusqlite_migration::Error::RusqliteError { err, .. } = error {
+    let (code, message) = if let rusqlite_migration::Error::Hook(lost) = error {
+        (LOCK_LOST, lost.clone())
+    } else if let rusqlite_migration::Error::RusqliteError { err, .. } = error {
         (code_of(err), message_of(err))
     } else if let rusqlite_migration::Error::ForeignKeyCheck(rows) = error {
         (STAGE_FAILED, format!("{} rows would point to rows that are not there", rows.len()))

@@ -6,6 +6,7 @@
 
 mod busy;
 mod errors;
+mod fence;
 mod handle;
 mod migrate;
 mod open;
@@ -144,6 +145,7 @@ impl Stage for SqliteDatabase {
             migrations: self.migrations,
             readers: self.readers,
             busy_timeout: self.busy_timeout,
+            worker: cx.worker(),
             step: Box::new(move |step| told.step(step)),
         })?;
         let threads = Arc::new(threads);
@@ -158,7 +160,7 @@ impl Stage for SqliteDatabase {
             () = given_up => opened.await,
         };
         match result {
-            Ok(Ok(())) => Ok(Database::new(path, threads)),
+            Ok(Ok(())) => Ok(Database::new(path, threads, cx.worker())),
             Ok(Err(error)) => Err(if_too_late(error, &cx)),
             Err(_) => Err(StageError::from("the thread of the database ended early")),
         }

@@ -21,10 +21,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Migration, busy, errors::sqlite_failed, migrate, open, preflight, queue::Queue};
+use super::{Migration, busy, errors::sqlite_failed, fence, migrate, open, preflight, queue::Queue};
 use crate::{
     codes::STAGE_PANICKED,
-    contract::panic::contain,
+    contract::{guard::WorkerGuard, panic::contain},
     error::{ErrorKind, StageError, StageResult},
     stages::in_flight::soft_deadline,
 };
@@ -35,6 +35,8 @@ pub(super) struct Plan {
     pub(super) migrations: &'static [Migration],
     pub(super) readers: usize,
     pub(super) busy_timeout: Duration,
+    /// Whose token the database is fenced for.
+    pub(super) worker: WorkerGuard,
     /// Told of every step of the opening.
     pub(super) step: Box<dyn Fn(String) + Send>,
 }
@@ -213,7 +215,10 @@ fn open_all(shared: &Arc<Shared>, plan: &Plan) -> StageResult<(Connection, Reade
     let mut connection =
         open::writer(&plan.path).map_err(|refused| preflight::show_refused(refused, &plan.path))?;
     shared.watch(&connection);
-    migrate::run(&mut connection, plan.migrations, &plan.path, &plan.step, &shared.cut)?;
+    let seen = migrate::seen(&connection, plan.migrations, &plan.path)?;
+    (plan.step)("raise the fence".to_owned());
+    fence::raise(&mut connection, &plan.worker, &plan.path)?;
+    migrate::run(&mut connection, plan, seen, &shared.cut)?;
     (plan.step)("open for reading".to_owned());
     let mut readers = Readers { shared: shared.clone(), threads: Vec::with_capacity(plan.readers) };
     for number in 0..plan.readers {
