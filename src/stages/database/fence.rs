@@ -35,16 +35,24 @@ pub(super) fn raise(connection: &mut Connection, worker: &WorkerGuard, path: &Pa
              ) STRICT, WITHOUT ROWID;",
         )
         .map_err(failed)?;
-    loop {
-        // Also where nothing has to be raised: who has lost the right must not find the door open.
-        worker.check().map_err(|lost| StageError::new(LOCK_LOST, lost))?;
-        let ours = worker.token();
-        let stored = raise_to(connection, ours).map_err(failed)?;
-        if stored == ours {
-            return Ok(());
-        }
-        worker.raise(stored).map_err(|lost| StageError::new(LOCK_LOST, lost))?;
+    // Also where nothing has to be raised: who has lost the right must not find the door open.
+    worker.check().map_err(lock_lost)?;
+    let stored = raise_to(connection, worker.token()).map_err(failed)?;
+    if stored == worker.token() {
+        return Ok(());
     }
+    let ours = worker.raise(stored).map_err(lock_lost)?;
+    let stored = raise_to(connection, ours).map_err(failed)?;
+    if stored == ours { Ok(()) } else { Err(lock_lost(fenced_off(Some(stored), ours))) }
+}
+
+fn lock_lost(lost: LockLost) -> StageError {
+    StageError::new(LOCK_LOST, lost)
+}
+
+fn fenced_off(stored: Option<FencingToken>, ours: FencingToken) -> LockLost {
+    let found = stored.map_or_else(|| "none".to_owned(), |token| token.to_string());
+    LockLost { reason: format!("the database is fenced for token {found}, and ours is {ours}") }
 }
 
 /// Stores the token unless a higher one is there, and returns what is there now.
@@ -73,9 +81,6 @@ pub(super) fn pass(transaction: &Transaction<'_>, worker: &WorkerGuard) -> Resul
     let stored: Option<i64> = transaction
         .query_row("SELECT token FROM solostart_fence WHERE name = ?1", [NAME], |row| row.get(0))
         .optional()?;
-    if stored == Some(ours.as_i64()) {
-        return Ok(());
-    }
-    let found = stored.map_or_else(|| "none".to_owned(), |token| token.to_string());
-    Err(LockLost { reason: format!("the database is fenced for token {found}, and ours is {ours}") }.into())
+    let stored = stored.map(|token| FencingToken::new(token.unsigned_abs()));
+    if stored == Some(ours) { Ok(()) } else { Err(fenced_off(stored, ours).into()) }
 }

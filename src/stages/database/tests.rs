@@ -1,5 +1,6 @@
 //! All of these use real files, and the stage's hooks as the engine calls them.
 
+mod fencing;
 mod migrating;
 mod opening;
 mod stopping;

@@ -1,0 +1,109 @@
+//! The subcommands that every application has. Floor 5. None of them takes the lock.
+
+use std::ffi::OsString;
+
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+
+/// What the command line asks for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Request {
+    /// No argument: run the service.
+    Run,
+    /// `lock status [--json]`
+    LockStatus { json: bool },
+    /// `lock break --token N`
+    LockBreak { token: u64 },
+}
+
+/// A command line that asks for nothing that can be run: `--help`, `--version`, or a mistake.
+pub(crate) struct Refused {
+    pub(crate) text: String,
+    /// Whether it is the user's mistake, and not an answer to a question.
+    pub(crate) is_mistake: bool,
+}
+
+/// Reads the command line, without the program's name.
+pub(crate) fn parse(
+    service: &str,
+    version: Option<&str>,
+    arguments: impl IntoIterator<Item = OsString>,
+) -> Result<Request, Refused> {
+    let name = OsString::from(service);
+    let matches = command(service, version)
+        .try_get_matches_from([name].into_iter().chain(arguments))
+        .map_err(|error| Refused { text: error.to_string(), is_mistake: error.use_stderr() })?;
+    Ok(request(&matches))
+}
+
+fn command(service: &str, version: Option<&str>) -> Command {
+    let json = Arg::new("json").long("json").action(ArgAction::SetTrue).help("As one line of JSON");
+    let token = Arg::new("token")
+        .long("token")
+        .required(true)
+        .value_parser(value_parser!(u64))
+        .help("The token that `lock status` shows, so that no other acquisition can be broken by mistake");
+    let command = Command::new(service.to_owned())
+        .about("Without a command, the service runs")
+        .subcommand(
+            Command::new("lock")
+                .about("Look at, or break, the right to be the only worker")
+                .subcommand_required(true)
+                .subcommand(
+                    Command::new("status")
+                        .about("Who has the right, and by which evidence; takes nothing, changes nothing")
+                        .arg(json),
+                )
+                .subcommand(
+                    Command::new("break")
+                        .about("Free the lease of a holder that is gone; refused while it shows any sign of life")
+                        .arg(token),
+                ),
+        );
+    match version {
+        Some(version) => command.version(version.to_owned()),
+        None => command,
+    }
+}
+
+fn request(matches: &ArgMatches) -> Request {
+    let Some(("lock", lock)) = matches.subcommand() else { return Request::Run };
+    match lock.subcommand() {
+        Some(("status", status)) => Request::LockStatus { json: status.get_flag("json") },
+        Some((_, broken)) => {
+            Request::LockBreak { token: broken.get_one("token").copied().unwrap_or_default() }
+        }
+        None => Request::Run,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_words(words: &[&str]) -> Result<Request, Refused> {
+        parse("shop", Some("1.4.2"), words.iter().map(OsString::from))
+    }
+
+    #[test]
+    fn no_argument_runs_the_service() {
+        assert_eq!(parse_words(&[]).ok(), Some(Request::Run));
+    }
+
+    #[test]
+    fn the_lock_is_looked_at_and_broken_by_its_exact_token() {
+        assert_eq!(parse_words(&["lock", "status"]).ok(), Some(Request::LockStatus { json: false }));
+        assert_eq!(parse_words(&["lock", "status", "--json"]).ok(), Some(Request::LockStatus { json: true }));
+        assert_eq!(parse_words(&["lock", "break", "--token", "17"]).ok(), Some(Request::LockBreak { token: 17 }));
+    }
+
+    #[test]
+    fn a_mistake_says_how_it_is_meant_and_a_question_is_no_mistake() {
+        for wrong in [&["lokc"][..], &["lock"], &["lock", "break"], &["lock", "break", "--token", "x"], &["--now"]] {
+            let refused = parse_words(wrong).unwrap_err();
+            assert!(refused.is_mistake, "{wrong:?}");
+            assert!(refused.text.contains("Usage:") || refused.text.contains("--help"), "{}", refused.text);
+        }
+        assert!(!parse_words(&["--help"]).unwrap_err().is_mistake);
+        assert!(parse_words(&["--version"]).unwrap_err().text.contains("1.4.2"));
+    }
+}
