@@ -303,9 +303,10 @@ fn nanos(duration: Duration) -> i64 {
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
         // The text of SQLite alone: rusqlite adds the statement to some.
-        let text = match &error {
-            rusqlite::Error::SqliteFailure(_, Some(text)) => text.clone(),
-            other => other.to_string(),
+        let text = if let rusqlite::Error::SqliteFailure(_, Some(text)) = &error {
+            text.clone()
+        } else {
+            error.to_string()
         };
         match error.sqlite_error_code() {
             Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {

@@ -55,7 +55,7 @@ fn a_look_creates_nothing() {
 /// One call of a store, with everything that decides its answer.
 #[derive(Clone, Debug)]
 enum Call {
-    Swap(Option<Version>, LeaseRecord),
+    Swap(Option<Version>, Box<LeaseRecord>),
     Renew(Claim, Now),
     Raise(Claim, u64),
     Release(Claim, Now),
@@ -88,7 +88,7 @@ fn any_call() -> impl Strategy<Value = Call> {
     };
     let now = || number().prop_map(|boot| at(secs(boot)));
     prop_oneof![
-        (prop::option::of(version()), record).prop_map(|(seen, next)| Call::Swap(seen, next)),
+        (prop::option::of(version()), record).prop_map(|(seen, next)| Call::Swap(seen, Box::new(next))),
         (claim(), now()).prop_map(|(claim, now)| Call::Renew(claim, now)),
         (claim(), number()).prop_map(|(claim, token)| Call::Raise(claim, token)),
         (claim(), now()).prop_map(|(claim, now)| Call::Release(claim, now)),
