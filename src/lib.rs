@@ -2,7 +2,7 @@
 //! everything back when one of them fails, and stops them clean.
 //!
 //! # Overview, in the order of use
-//! - [`run`] is called from `main`: it owns the runtime, the signals, the report and the exit code.
+//! - [`run()`] is called from `main`: it owns the runtime, the signals, the report and the exit code.
 //! - [`Startup`] takes the stages: [`stage`](Startup::stage) for closures, [`add`](Startup::add) for a type that
 //!   implements [`Stage`], such as those in [`stages`]. [`StageBuilder`] says how a stage stops, shows its health,
 //!   retries, how long it may take, and whether the service can do without it.
@@ -96,3 +96,8 @@ pub use settings::{
     Env, EnvProblem, EnvProblems, EnvWarning, HttpUrl, InvalidUrl, Secret, TypedVar, Var, VariableInfo,
 };
 pub use startup::{Startup, WorkerLock, WorkerMode};
+
+/// The README's example, so that it compiles.
+#[cfg(all(doctest, feature = "database"))]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

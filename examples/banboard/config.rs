@@ -2,7 +2,7 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -16,7 +16,6 @@ const MINUTE: Duration = Duration::from_mins(1);
 /// The service's settings.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
-    pub(crate) database: PathBuf,
     pub(crate) listen: SocketAddr,
     pub(crate) log: PathBuf,
     pub(crate) ban_time: Duration,
@@ -25,13 +24,7 @@ pub(crate) struct Config {
 
 impl Config {
     /// Reads the settings. Problems are listed when the library checks the environment as a whole.
-    pub(crate) fn from_env(env: &Env, data_dir: &Path) -> Self {
-        let database = env
-            .var("DATABASE_PATH")
-            .describe("The file of the embedded database.")
-            .example("/data/banboard.db")
-            .path()
-            .default(data_dir.join("banboard.db"));
+    pub(crate) fn from_env(env: &Env) -> Self {
         let listen = env
             .var("LISTEN")
             .describe(
@@ -59,7 +52,7 @@ impl Config {
             .example("https://example.com/health")
             .url()
             .optional();
-        Self { database, listen, log, ban_time, upstream }
+        Self { listen, log, ban_time, upstream }
     }
 }
 
@@ -70,7 +63,7 @@ mod tests {
     #[test]
     fn without_any_variable_the_sample_is_shown_on_loopback_only() {
         let env = Env::from_vars("BANBOARD", [("", ""); 0]);
-        let config = Config::from_env(&env, Path::new("data"));
+        let config = Config::from_env(&env);
         assert!(env.check().is_ok());
         assert!(config.listen.ip().is_loopback() && config.upstream.is_none());
         assert!(config.log.is_file(), "{}", config.log.display());
@@ -81,7 +74,7 @@ mod tests {
         let vars =
             [("BANBOARD_LISTEN", "8080"), ("BANBOARD_BAN_TIME", "10"), ("BANBOARD_UPSTREAM_URL", "ftp://x")];
         let env = Env::from_vars("BANBOARD", vars);
-        Config::from_env(&env, Path::new("data"));
+        Config::from_env(&env);
         let problems = env.check().unwrap_err().to_string();
         for (name, _) in vars {
             assert!(problems.contains(name), "{problems}");

@@ -8,7 +8,7 @@ use std::{
 };
 
 use solostart::{
-    ErrorKind, FailureCode, Stage, StageContext, StageError, StageResult, StopContext,
+    Env, ErrorKind, FailureCode, Stage, StageContext, StageError, StageResult, StopContext,
     stages::{
         RunContext,
         database::{Database, DatabaseError},
@@ -187,12 +187,10 @@ fn explain(error: FollowError, log: &Path) -> StageError {
 }
 
 /// The `scheduler` stage.
-pub(crate) fn scheduler() -> Scheduler<Arc<Database>> {
-    Scheduler::new().every("expire-bans", EXPIRE_EVERY, async |_cx, database| expire(database).await).cron(
-        "count-hours",
-        COUNT_AT,
-        async |_cx, database| count_hours(database).await,
-    )
+pub(crate) fn scheduler(env: &Env) -> Scheduler<Arc<Database>> {
+    Scheduler::from_env(env)
+        .every("expire-bans", EXPIRE_EVERY, async |_cx, database| expire(database).await)
+        .cron("count-hours", COUNT_AT, async |_cx, database| count_hours(database).await)
 }
 
 async fn expire(database: Arc<Database>) -> StageResult<()> {

@@ -49,9 +49,15 @@ fn main() -> ExitCode {
 /// comes before everything else. Returns the listener, so that a test can ask for its address.
 fn plan(startup: &mut Startup) -> Handle<TcpListener> {
     startup.version(env!("CARGO_PKG_VERSION"));
-    let config = Config::from_env(&startup.env(), &startup.data_dir());
+    if std::env::var_os("CARGO").is_some() {
+        // `cargo run` in a development container: its own file system is where the checkout is, and nobody
+        // runs a second one. A deployed banboard must be told by its operator.
+        startup.allow_unshared_lock("overlay,tmpfs");
+    }
+    let env = startup.env();
+    let config = Config::from_env(&env);
 
-    let database = startup.add(SqliteDatabase::at(&config.database).migrations(schema::MIGRATIONS));
+    let database = startup.add(SqliteDatabase::from_env(&env).migrations(schema::MIGRATIONS));
 
     let countries = Cache::holding(500_000).warm_up(async |cx: StageContext, database: Arc<Database>| {
         let countries = database.read(|db| Ok(networks::load(db)?)).await?;
@@ -60,13 +66,13 @@ fn plan(startup: &mut Startup) -> Handle<TcpListener> {
     });
     let cache = startup.add_with(countries, database);
 
-    let http = HttpSession::new().user_agent(concat!("banboard/", env!("CARGO_PKG_VERSION")));
+    let http = HttpSession::from_env(&env).user_agent(concat!("banboard/", env!("CARGO_PKG_VERSION")));
     let http = startup.add(match &config.upstream {
         Some(url) => http.probe(url.expose()),
         None => http,
     });
 
-    let scheduler = startup.configure(jobs::scheduler(), database).after(cache).after(http).required();
+    let scheduler = startup.configure(jobs::scheduler(&env), database).after(cache).after(http).required();
     let tasks = startup.configure(FollowLog::new(&config), database).after(scheduler).required();
 
     let listen = config.listen;

@@ -75,8 +75,15 @@ pub(crate) async fn serve(
     app: App,
 ) -> StageResult<()> {
     let listener = TcpListener::from_std(listener.try_clone()?)?;
+    tell(listener.local_addr()?);
     axum::serve(listener, router(app)).with_graceful_shutdown(cx.on_shutdown()).await?;
     Ok(())
+}
+
+/// Tells whoever started it by hand where to look. It is the service's own word and no event of a log.
+#[allow(clippy::print_stdout, reason = "the address is what a person at a terminal needs next")]
+fn tell(address: SocketAddr) {
+    println!("banboard is on http://{address}");
 }
 
 pub(crate) fn router(app: App) -> Router {

@@ -8,7 +8,7 @@ use std::{
     io,
     sync::{Arc, Mutex, PoisonError},
     thread::{self, Thread},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use signal_hook::{
@@ -20,6 +20,10 @@ use signal_hook::{
 use super::write_stderr;
 use crate::{contract::state::StopReason, engine::running::Control};
 
+/// A signal that comes this soon after the first is the same request: `timeout` of GNU coreutils, for one,
+/// signals its child and then the child's whole process group.
+const SAME_REQUEST: Duration = Duration::from_millis(100);
+
 /// What the signal thread shares with the rest of the facade.
 #[derive(Clone, Default)]
 pub(super) struct StopRequest(Arc<Mutex<Shared>>);
@@ -29,6 +33,13 @@ struct Shared {
     first: Option<(&'static str, Instant)>,
     control: Option<Control>,
     watchdog: Option<Thread>,
+}
+
+/// What a signal means.
+enum Heard {
+    First,
+    Repeat,
+    Second,
 }
 
 impl StopRequest {
@@ -63,26 +74,32 @@ impl StopRequest {
 
     fn hear(&self, signal: i32) {
         let name = if signal == SIGTERM { "SIGTERM" } else { "SIGINT" };
-        let is_first = self.shared(|shared| {
-            let is_first = shared.first.is_none();
-            if is_first {
-                shared.first = Some((name, Instant::now()));
+        let heard = self.shared(|shared| {
+            if let Some((_, first)) = shared.first {
+                return if first.elapsed() < SAME_REQUEST { Heard::Repeat } else { Heard::Second };
             }
-            if let Some(control) = shared.control.as_ref().filter(|_| is_first) {
+            shared.first = Some((name, Instant::now()));
+            if let Some(control) = &shared.control {
                 control.stop(StopReason::Signal(name));
             }
             if let Some(watchdog) = &shared.watchdog {
                 watchdog.unpark();
             }
-            is_first
+            Heard::First
         });
-        if is_first {
-            write_stderr(&format!("{name}: stopping in order; a second signal ends the process at once\n"));
-        } else {
-            write_stderr(&format!("second {name}: ending at once, without stopping what runs\n"));
-            // The conventional code of a process that a signal ended. It ends here and now: destructors
-            // and exit handlers are just what may hang.
-            low_level::exit(128 + signal);
+        match heard {
+            Heard::First => {
+                write_stderr(&format!(
+                    "{name}: stopping in order; a second signal ends the process at once\n"
+                ));
+            }
+            Heard::Repeat => {}
+            Heard::Second => {
+                write_stderr(&format!("second {name}: ending at once, without stopping what runs\n"));
+                // The conventional code of a process that a signal ended. It ends here and now: destructors
+                // and exit handlers are just what may hang.
+                low_level::exit(128 + signal);
+            }
         }
     }
 

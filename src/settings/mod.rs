@@ -5,6 +5,7 @@
 
 mod file;
 mod forms;
+pub(crate) mod paths;
 mod problems;
 mod secret;
 mod unknown;

@@ -6,11 +6,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    StageContext, StageResult, StopContext, StopReason,
     contract::{
         board::{Board, Cell},
+        context::{StageContext, StopContext},
         guard::GuardKeeper,
+        state::StopReason,
     },
+    error::StageResult,
     graph::Graph,
 };
 

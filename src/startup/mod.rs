@@ -26,7 +26,10 @@ use crate::{
     graph::{GraphProblem, StageName},
     ids::{InstanceId, is_stage_name},
     instance::worker_mode::{Timings, WorkerConfig},
-    settings::{Env, EnvWarning},
+    settings::{
+        Env, EnvWarning,
+        paths::{data_dir, database_path},
+    },
 };
 
 mod worker_mode;
@@ -380,23 +383,4 @@ impl fmt::Debug for Startup {
             .field("mode", &self.mode)
             .finish()
     }
-}
-
-/// Where the application's data is.
-pub(crate) fn data_dir(env: &Env, name: &str) -> PathBuf {
-    env.var("DATA_DIR")
-        .describe("The directory of the service's data. It is created.")
-        .example("/data")
-        .path()
-        .default(PathBuf::from(format!("{name}-data")))
-}
-
-/// Where the application's database is.
-pub(crate) fn database_path(env: &Env, name: &str) -> PathBuf {
-    let default = data_dir(env, name).join(format!("{name}.db"));
-    env.var("DATABASE_PATH")
-        .describe("The file of the embedded database.")
-        .example("/data/app.db")
-        .path()
-        .default(default)
 }

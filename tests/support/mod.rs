@@ -75,6 +75,17 @@ impl App {
         self
     }
 
+    /// Sends a signal again and again until the process has ended, or patience has.
+    pub(crate) fn signal_until_it_ends(&mut self, signal: Signal) -> &mut Self {
+        let deadline = Instant::now() + PATIENCE;
+        while self.child.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < deadline, "did not end");
+            self.signal(signal);
+            thread::sleep(Duration::from_millis(20));
+        }
+        self
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }

@@ -33,6 +33,7 @@ use crate::{
         stage::Stage,
     },
     error::{StageError, StageResult},
+    settings::{Env, paths::database_path},
 };
 /// The crate whose types [`Database`] hands to closures, so that applications use the same version of it.
 pub use rusqlite;
@@ -81,6 +82,13 @@ impl SqliteDatabase {
             readers: 2,
             busy_timeout: Duration::from_secs(5),
         }
+    }
+
+    /// The same in the file that the environment names: `<P>_DATABASE_PATH`, or `<name>.db` in `<P>_DATA_DIR`, where
+    /// `<name>` is the prefix in small letters with hyphens. The lock lies beside it.
+    #[must_use]
+    pub fn from_env(env: &Env) -> Self {
+        Self::at(database_path(env, &env.prefix().to_ascii_lowercase().replace('_', "-")))
     }
 
     /// Names the stage, for a service with more than one database.

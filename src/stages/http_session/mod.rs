@@ -22,6 +22,7 @@ use crate::{
         stage::Stage,
     },
     error::{ErrorKind, StageError, StageResult},
+    settings::Env,
 };
 
 /// One HTTP client that the whole service shares; the stage's output is an [`HttpClient`].
@@ -77,6 +78,35 @@ impl HttpSession {
             probe: None,
             retry_budget: Duration::from_secs(60),
         }
+    }
+
+    /// The same with what the environment says: `<P>_HTTP_PROBE_URL`, `<P>_HTTP_TIMEOUT`,
+    /// `<P>_HTTP_RETRY_BUDGET`.
+    #[must_use]
+    pub fn from_env(env: &Env) -> Self {
+        let defaults = Self::new();
+        let probe = env
+            .var("HTTP_PROBE_URL")
+            .describe("What must be answered before the service is ready. Not set: nothing is asked.")
+            .example("https://api.example.com/health")
+            .url()
+            .optional();
+        let timeout = env
+            .var("HTTP_TIMEOUT")
+            .describe("How long one HTTP request may take.")
+            .example("10s")
+            .duration()
+            .within(Duration::from_millis(1)..=Duration::from_hours(24))
+            .default(defaults.timeout);
+        let retry_budget = env
+            .var("HTTP_RETRY_BUDGET")
+            .describe("How long the probe is tried again.")
+            .example("5m")
+            .duration()
+            .default(defaults.retry_budget);
+        let probe = probe.map(|url| url.expose().to_owned());
+        // An operator who asks for more patience means a slow answer, too.
+        Self { probe, timeout, read_timeout: timeout, retry_budget, ..defaults }
     }
 
     /// Names the stage, for a service with more than one client.

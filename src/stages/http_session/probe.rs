@@ -10,6 +10,7 @@ use crate::{
     codes::{FailureCode, HTTP_CONNECT, HTTP_DNS, HTTP_STATUS, HTTP_TLS},
     contract::context::StageContext,
     error::{BoxError, ErrorKind, StageError, StageResult},
+    settings::HttpUrl,
     stages::in_flight::soft_deadline,
 };
 
@@ -40,16 +41,9 @@ struct Unanswered {
 
 impl Probe {
     pub(super) fn of(url: &str, budget: Duration) -> StageResult<Self> {
-        // The text of a parse error names what is wrong, not the URL.
-        let parsed = Url::parse(url).map_err(|error| unusable(error.to_string()))?;
-        let (Some(host), Some(port)) = (parsed.host_str(), parsed.port_or_known_default()) else {
-            return Err(unusable("it has no host"));
-        };
-        if !matches!(parsed.scheme(), "http" | "https") {
-            return Err(unusable("it is neither http nor https"));
-        }
-        let target = format!("{}://{host}:{port}", parsed.scheme());
-        Ok(Self { url: parsed, target, budget })
+        let checked: HttpUrl = url.parse().map_err(unusable)?;
+        let url = Url::parse(url).map_err(unusable)?;
+        Ok(Self { url, target: checked.to_string(), budget })
     }
 
     /// Returns once the upstream has answered without an error.
@@ -162,6 +156,7 @@ fn has_tls_error(error: &(dyn Error + 'static)) -> bool {
     false
 }
 
-fn unusable(why: impl Into<String>) -> StageError {
-    StageError::from(format!("the probe's URL is not usable: {}", why.into())).kind(ErrorKind::Config)
+/// Neither error shows the text that it is about.
+fn unusable(error: impl Error) -> StageError {
+    StageError::from(format!("the probe's address is not usable: {error}")).kind(ErrorKind::Config)
 }

@@ -18,6 +18,7 @@ use crate::{
         stage::Stage,
     },
     error::{ErrorKind, StageError, StageResult},
+    settings::Env,
     stages::{
         RunContext,
         in_flight::{InFlight, soft_deadline},
@@ -60,6 +61,8 @@ use crate::{
 pub struct Scheduler<N = ()> {
     name: &'static str,
     time_limit: Duration,
+    /// Whether anything is triggered at all.
+    on: bool,
     jobs: Vec<Entry<N>>,
 }
 
@@ -79,7 +82,19 @@ impl<N: Send + 'static> Scheduler<N> {
     /// No jobs yet, as a stage named `scheduler`, with a time limit of 60 s for each run.
     #[must_use]
     pub fn new() -> Self {
-        Self { name: "scheduler", time_limit: Duration::from_secs(60), jobs: Vec::new() }
+        Self { name: "scheduler", time_limit: Duration::from_secs(60), on: true, jobs: Vec::new() }
+    }
+
+    /// The same, switched off where `<P>_SCHEDULER` is `off`: then no job runs, which is told as a warning.
+    #[must_use]
+    pub fn from_env(env: &Env) -> Self {
+        let on = env
+            .var("SCHEDULER")
+            .describe("What runs the scheduled jobs: the service itself, or nothing.")
+            .example("off")
+            .choice([("internal", true), ("off", false)])
+            .default(true);
+        Self { on, ..Self::new() }
     }
 
     /// Names the stage, for a service with several schedulers.
@@ -175,6 +190,11 @@ impl<N: Clone + Send + Sync + 'static> Stage for Scheduler<N> {
                 Schedule::Cron(expression) => crons.push((expression.clone(), job.clone())),
             }
             jobs.push(job);
+        }
+        if !self.on {
+            tracing::warn!(target: "solostart", stage = self.name, "the scheduler is switched off: no job runs");
+            timers.clear();
+            crons.clear();
         }
         let cron = start_cron(&cx, crons).await?;
         // From here on nothing can fail or wait, so there is nothing more to undo.

@@ -51,6 +51,19 @@ async fn a_job_runs_once_in_each_period_and_not_after_the_stop() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_operator_can_switch_every_job_off() {
+    let (count, counted) = counting();
+    let env = Env::from_vars("SHOP", [("SHOP_SCHEDULER", "off")]);
+    let stage =
+        Scheduler::from_env(&env).every("count", SECOND, count_up).cron("cron", "* * * * * *", count_up);
+    assert!(env.check().unwrap().is_empty());
+    let scheduler = up(&stage, count).await;
+    sleep(10 * SECOND).await;
+    assert_eq!((counted(), scheduler.stats().len(), scheduler.cron.is_none()), (0, 2, true));
+    stop(&stage, &scheduler).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_job_never_overlaps_itself_and_the_skipped_runs_are_counted() {
     let (running, at_most) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
     let stage = Scheduler::new().every(

@@ -4,12 +4,16 @@ use std::{
         fs::{PermissionsExt, symlink},
         process::CommandExt,
     },
+    path::Path,
     process::Command,
     time::{Duration, Instant},
 };
 
 use super::*;
-use crate::codes::{DB_BUSY, DB_CORRUPT, DB_DIR_MISSING, DB_NOT_WRITABLE, STARTUP_INTERRUPTED};
+use crate::{
+    Env,
+    codes::{DB_BUSY, DB_CORRUPT, DB_DIR_MISSING, DB_NOT_WRITABLE, STARTUP_INTERRUPTED},
+};
 
 #[tokio::test]
 async fn a_new_file_is_private_and_durable() {
@@ -144,6 +148,19 @@ async fn names_that_mean_something_to_sqlite_are_files() {
     insert(&database, 1).await;
     stage.stop(database, stop_within(Duration::from_secs(10))).await.unwrap();
     assert!(fs::metadata(dir.path().join(":memory:")).unwrap().len() > 0);
+}
+
+#[tokio::test]
+async fn the_environment_says_where_the_file_is() {
+    let env = |vars: &[(&str, &str)]| Env::from_vars("BAN_BOARD", vars.iter().copied());
+    for (vars, path) in [
+        (env(&[]), "ban-board-data/ban-board.db"),
+        (env(&[("BAN_BOARD_DATA_DIR", "/data")]), "/data/ban-board.db"),
+        (env(&[("BAN_BOARD_DATA_DIR", "/data"), ("BAN_BOARD_DATABASE_PATH", "/srv/a.db")]), "/srv/a.db"),
+    ] {
+        assert_eq!(SqliteDatabase::from_env(&vars).path(), Path::new(path));
+        assert!(vars.check().unwrap().is_empty());
+    }
 }
 
 /// Where the test below finds its file when it runs as another user.

@@ -118,6 +118,24 @@ async fn a_cancelled_start_does_not_wait_for_the_upstream() {
 }
 
 #[tokio::test]
+async fn the_environment_names_the_upstream_and_its_limits() {
+    let address = answering("200 OK");
+    let url = format!("http://user:hunter2@{address}/?token=hunter2");
+    let vars = [
+        ("SHOP_HTTP_PROBE_URL", url.as_str()),
+        ("SHOP_HTTP_TIMEOUT", "7s"),
+        ("SHOP_HTTP_RETRY_BUDGET", "2m"),
+    ];
+    let env = Env::from_vars("SHOP", vars);
+    let stage = HttpSession::from_env(&env);
+    assert!(env.check().unwrap().is_empty());
+    let limits = (stage.timeout, stage.read_timeout, stage.retry_budget);
+    assert_eq!(limits, (Duration::from_secs(7), Duration::from_secs(7), Duration::from_secs(120)));
+    assert!(!format!("{stage:?}").contains("hunter2"));
+    up(&stage).await.unwrap();
+}
+
+#[tokio::test]
 async fn redirects_are_not_told_where_the_request_came_from() {
     let seen = Arc::new(Mutex::new(String::new()));
     let noted = seen.clone();
