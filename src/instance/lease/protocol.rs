@@ -260,5 +260,7 @@ impl Protocol {
     }
 }
 
+// Named by its path, which also holds where a model includes this file by its own.
 #[cfg(test)]
+#[path = "protocol/tests.rs"]
 mod tests;

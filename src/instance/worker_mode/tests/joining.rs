@@ -206,3 +206,24 @@ fn an_observation_that_is_cancelled_gives_the_lock_back() {
     let content = holder::read(&fs::File::open(&first.lock_path).unwrap()).unwrap();
     assert!(matches!(content, Content::Lock { holder: None, .. }), "{content:?}");
 }
+
+#[test]
+fn a_lease_that_lost_its_log_or_came_from_a_backup_still_has_growing_tokens() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(&dir);
+    acquire(&config).unwrap().release().unwrap();
+    let file = path_beside(&config.lock_path);
+    let backup = fs::read(&file).unwrap();
+    let held = reacquire(&config);
+    let token = held.guard().token();
+    held.release().unwrap();
+    let remove =
+        |suffix: &str| fs::remove_file(config.data_dir.join(format!("shop.lease.db{suffix}"))).unwrap();
+    remove("-wal");
+    let second = reacquire(&config);
+    assert!(second.guard().token() > token);
+    let token = second.guard().token();
+    second.release().unwrap();
+    fs::write(&file, backup).unwrap();
+    assert!(reacquire(&config).guard().token() > token);
+}
