@@ -154,7 +154,6 @@ impl WorkerGuard {
 
     /// How long until [`hard_limit_passed`](Self::hard_limit_passed), unless the lease is renewed before;
     /// `None` where nothing limits it.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the watchdog thread"))]
     pub(crate) fn until_hard_limit(&self) -> Option<Duration> {
         let limit = self.0.hard_limit.load(Ordering::Acquire);
         (limit != NEVER).then(|| Duration::from_nanos(limit).saturating_sub(boot_time()))

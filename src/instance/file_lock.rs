@@ -45,13 +45,15 @@ pub(super) struct FileLock {
     pub(super) mount: Mount,
     /// The random identity that the file carries for ever.
     pub(super) lock_uuid: Uuid,
+    /// The highest token that an earlier holder had, as far as the file remembers.
+    pub(super) highest_token: u64,
 }
 
 /// Which file is locked, so that others can check that the path still leads there.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Identity {
     pub(super) path: PathBuf,
-    device: u64,
+    pub(super) device: u64,
     pub(super) inode: u64,
 }
 
@@ -130,21 +132,23 @@ fn own(file: File, identity: Identity, mount: Mount) -> StageResult<FileLock> {
         Attempt::Failed(error) => return Err(unsupported(path, &mount, &error)),
     }
     drop(second);
-    let lock_uuid = match holder::read(&file).map_err(|error| broken(path, &error))? {
-        Content::Lock { lock_uuid: Some(lock_uuid), .. } => lock_uuid,
-        Content::Lock { lock_uuid: None, .. } | Content::Blank => {
-            mint(&file, path).map_err(|error| broken(path, &error))?
-        }
+    let (found, highest_token) = match holder::read(&file).map_err(|error| broken(path, &error))? {
+        Content::Lock { lock_uuid, highest_token, .. } => (lock_uuid, highest_token),
+        Content::Blank => (None, 0),
         // `<P>_LOCK_PATH=/data/shop.db` must not cost anybody the database.
         Content::Foreign => return Err(refused(path, "holds something else, which was not touched")),
     };
-    Ok(FileLock { file, identity, mount, lock_uuid })
+    let lock_uuid = match found {
+        Some(lock_uuid) => lock_uuid,
+        None => mint(&file, path, highest_token).map_err(|error| broken(path, &error))?,
+    };
+    Ok(FileLock { file, identity, mount, lock_uuid, highest_token })
 }
 
 /// Mints the file's identity and stores the file's name with it: after a power cut both are there, or
 /// neither is.
-fn mint(file: &File, path: &Path) -> io::Result<Uuid> {
-    let lock_uuid = holder::mint(file)?;
+fn mint(file: &File, path: &Path, highest_token: u64) -> io::Result<Uuid> {
+    let lock_uuid = holder::mint(file, highest_token)?;
     if let Some(parent) = path.parent() {
         File::open(parent)?.sync_all()?;
     }
@@ -158,6 +162,14 @@ impl FileLock {
     /// `db.disk-full`, or `lock.unsupported` where writing fails otherwise.
     pub(super) fn describe(&self, holder: &Holder) -> StageResult<()> {
         holder::describe(&self.file, holder).map_err(|error| broken(&self.identity.path, &error))
+    }
+
+    /// Remembers the token of a lease, for the case that the lease is lost.
+    ///
+    /// # Errors
+    /// As for [`describe`](Self::describe).
+    pub(super) fn remember(&self, highest_token: u64) -> StageResult<()> {
+        holder::remember(&self.file, highest_token).map_err(|error| broken(&self.identity.path, &error))
     }
 
     /// Gives the lock back: removes the holder's description and closes the file, which stays.

@@ -46,6 +46,12 @@ pub(super) fn open(path: &Path, create: bool) -> io::Result<File> {
     Ok(File::from(rustix::fs::open(path, flags, Mode::from_raw_mode(0o640))?))
 }
 
+/// Opens the file for those who only want to read who has the lock.
+pub(super) fn open_to_read(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    Ok(File::from(rustix::fs::open(path, flags, Mode::empty())?))
+}
+
 /// How many bytes this process may still write to the file system of `path`.
 pub(super) fn free_space(path: &Path) -> io::Result<u64> {
     fs2::available_space(path)

@@ -1,63 +1,157 @@
-//! The refusal that names who has the lock.
+//! The refusal that names who has the lock, or the lease.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use super::{
     data_dir::quoted,
     file_lock::Contest,
     holder::Holder,
+    lease::{
+        protocol::Pulse,
+        view::{LeaseView, in_words},
+    },
+    mounts::Mount,
     siblings::{lock_owner, siblings, state},
 };
-use crate::{clock::wall_clock, codes, error::StageError};
+use crate::{
+    clock::wall_clock,
+    codes::{self, FailureCode},
+    error::StageError,
+};
 
 /// How many sibling processes are listed by number.
 const SIBLINGS_SHOWN: usize = 5;
 
-/// What is known about a lock that somebody else has. The kernel's part is certain, the rest is said to
-/// be what the file says.
-pub(super) fn refusal(contest: &Contest, this: &Holder) -> StageError {
-    let path = contest.identity.path.as_path();
-    let owner = lock_owner(contest.mount.device, contest.identity.inode);
-    let stopped = owner.filter(|&pid| matches!(state(pid), Some('T' | 't')));
-    let holder = contest.holder.as_ref();
-    let cause = format!(
-        "Another process has the lock {}, so another instance of this service is running. Only one may run; \
-         the other one was not disturbed.",
-        path.display()
-    );
-    let mut error = StageError::new(codes::LOCK_HELD, cause);
-    for (name, value) in about_the_other(holder, owner, this) {
+/// Somebody else who is the only worker, and what is known of him.
+#[derive(Debug)]
+pub(super) struct Rival {
+    pub(super) by: Layer,
+    pub(super) lock_path: PathBuf,
+    pub(super) lease_path: PathBuf,
+    pub(super) mount: Mount,
+    /// As the lock file describes him, or the lease.
+    pub(super) holder: Option<Holder>,
+    pub(super) lease: LeaseView,
+}
+
+/// Which of the layers he holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Layer {
+    /// The file lock, on the file with this inode.
+    Lock { inode: u64 },
+    /// The lease alone: the lock was free, and we had it when we found out.
+    Lease,
+}
+
+/// How long was waited for him to go, of how much.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waited<'a> {
+    pub(super) time: Duration,
+    pub(super) limit: Duration,
+    pub(super) prefix: &'a str,
+}
+
+impl Rival {
+    /// Who has the lock. `lease` is what a look at the lease showed.
+    pub(super) fn with_lock(contest: Contest, lease_path: PathBuf, lease: LeaseView) -> Self {
+        let Contest { identity, mount, holder } = contest;
+        let by = Layer::Lock { inode: identity.inode };
+        Self { by, lock_path: identity.path, lease_path, mount, holder, lease }
+    }
+
+    /// Whether he has the lock and has stopped to renew his lease: he may be frozen, and taking over could
+    /// let two workers run. A lease that is not his own says nothing, because whoever has just got the
+    /// lock has not yet taken the lease of his predecessor.
+    fn is_unresponsive(&self) -> bool {
+        let stale = self.lease.held().is_some_and(|(_, pulse)| pulse == Pulse::Stale);
+        self.by != Layer::Lease && stale && self.lease.is_held_by(self.holder.as_ref())
+    }
+
+    fn owner(&self) -> Option<u32> {
+        match self.by {
+            Layer::Lock { inode } => lock_owner(self.mount.device, inode),
+            Layer::Lease => None,
+        }
+    }
+}
+
+/// The refusal. The kernel's part of it is certain, the rest is said to be what the files say.
+pub(super) fn refusal(rival: &Rival, this: &Holder, waited: Option<Waited<'_>>) -> StageError {
+    let owner = rival.owner();
+    let (code, cause) = verdict(rival);
+    let mut error = StageError::new(code, cause);
+    for (name, value) in about_the_other(rival, owner, this) {
         error = error.fact(name, value);
     }
     error = error
-        .fact("evidence", format!("flock on {} is held ({})", path.display(), contest.mount.describe()))
+        .fact("evidence", evidence(rival))
+        .fact("lease", rival.lease.describe(&rival.lease_path))
         .fact("this instance", describe(this));
+    if let Some(Waited { time, limit, prefix }) = waited {
+        error = error.fact("waited", format!("{} of {prefix}_LOCK_WAIT={limit:?}", in_words(time)));
+    }
     if let Some(listed) = list(&siblings()) {
         error = error.fact("same program", listed);
     }
-    for action in actions(contest, holder, owner, stopped, this) {
-        error = error.hint(action);
-    }
-    error
+    let actions =
+        if rival.is_unresponsive() { to_free(rival, owner) } else { to_run_one(rival, owner, this) };
+    actions.into_iter().fold(error, StageError::hint)
 }
 
-fn about_the_other(
-    holder: Option<&Holder>,
-    owner: Option<u32>,
-    this: &Holder,
-) -> Vec<(&'static str, String)> {
+fn verdict(rival: &Rival) -> (FailureCode, String) {
+    let lock = rival.lock_path.display();
+    if rival.is_unresponsive() {
+        let cause = format!(
+            "The previous instance stopped renewing its lease but still has the lock {lock}. It may be paused \
+             or stuck on a disk. Taking over now could let two workers run, so this instance refuses."
+        );
+        return (codes::LOCK_HOLDER_UNRESPONSIVE, cause);
+    }
+    let cause = match rival.by {
+        Layer::Lock { .. } => format!(
+            "Another process has the lock {lock}, so another instance of this service is running. Only one may \
+             run; the other one was not disturbed."
+        ),
+        Layer::Lease => format!(
+            "Another instance of this service renews the lease {}, so it is running, although the lock {lock} \
+             is free: it runs where that lock is not seen, or the lock file was replaced. Only one may run; the \
+             other one was not disturbed.",
+            rival.lease_path.display()
+        ),
+    };
+    (codes::LOCK_HELD, cause)
+}
+
+fn evidence(rival: &Rival) -> String {
+    let (lock, mount) = (rival.lock_path.display(), rival.mount.describe());
+    match rival.by {
+        Layer::Lock { .. } => format!("flock on {lock} is held ({mount})"),
+        Layer::Lease => format!("flock on {lock} was free ({mount}); the lease changed while we looked"),
+    }
+}
+
+fn about_the_other(rival: &Rival, owner: Option<u32>, this: &Holder) -> Vec<(&'static str, String)> {
     let mut facts = Vec::new();
-    match holder {
+    let source = if rival.by == Layer::Lease { "lease" } else { "file" };
+    match &rival.holder {
         Some(holder) => {
-            facts.push(("the other", format!("{}, as the file says", describe(holder))));
+            facts.push(("the other", format!("{}, as the {source} says", describe(holder))));
             facts.push(("started", since(holder.started_at)));
         }
         None => facts
             .push(("the other", "not described: it is starting, stopping or not this service".to_owned())),
     }
+    facts.push(("heartbeat", rival.lease.heartbeat()));
     if let Some(pid) = owner {
         let shown = state(pid).map_or_else(String::new, |state| format!(", state {state} ({})", word(state)));
         facts.push(("held by", format!("process {pid}, says the kernel{shown}")));
     }
-    if holder.is_some_and(|holder| is_outdated(holder, owner, this)) {
+    // The lease describes whoever renews it, so only the file can be out of date.
+    let by_lock = rival.by != Layer::Lease;
+    if by_lock && rival.holder.as_ref().is_some_and(|holder| is_outdated(holder, owner, this)) {
         facts.push(("note", "the description may be that of an earlier, dead instance".to_owned()));
     }
     facts
@@ -70,24 +164,14 @@ fn is_outdated(holder: &Holder, owner: Option<u32>, this: &Holder) -> bool {
     holder.boot_id != this.boot_id || (same_processes && owner.is_some_and(|pid| pid != holder.pid))
 }
 
-fn actions(
-    contest: &Contest,
-    holder: Option<&Holder>,
-    owner: Option<u32>,
-    stopped: Option<u32>,
-    this: &Holder,
-) -> Vec<String> {
-    let path = contest.identity.path.as_path();
+/// What to do about an instance that runs.
+fn to_run_one(rival: &Rival, owner: Option<u32>, this: &Holder) -> Vec<String> {
     let mut actions = Vec::new();
-    if let Some(pid) = stopped {
+    if let Some(pid) = stopped(owner) {
         actions.push(format!("It is stopped. Let it go on: kill -CONT {pid}, or end it: kill -KILL {pid}"));
     }
-    actions.push(match (contest.mount.volume_name(), owner) {
-        (Some(volume), _) => format!("See who runs: docker ps --filter volume={volume}"),
-        (None, Some(pid)) => format!("See who runs: ps -fp {pid}"),
-        (None, None) => format!("See who runs: docker ps, or on the machine: fuser -v {}", quoted(path)),
-    });
-    match holder.filter(|holder| holder.version != this.version) {
+    actions.push(who_runs(rival, owner));
+    match rival.holder.as_ref().filter(|holder| holder.version != this.version) {
         Some(holder) => actions.push(format!(
             "The versions differ ({}, {}): a rolling update? Use `order: stop-first` or `strategy: Recreate`",
             holder.version, this.version
@@ -97,8 +181,48 @@ fn actions(
                 .to_owned(),
         ),
     }
-    actions.push(format!("Leave {} in place: without it two would run", path.display()));
+    actions.push(leave_in_place(&rival.lock_path));
     actions
+}
+
+/// What to do about an instance that holds the lock and does not answer.
+fn to_free(rival: &Rival, owner: Option<u32>) -> Vec<String> {
+    let mut actions = Vec::new();
+    match stopped(owner) {
+        Some(pid) => actions
+            .push(format!("It is stopped. Let it go on: kill -CONT {pid}, or end it: kill -KILL {pid}")),
+        None => actions.push(who_runs(rival, owner)),
+    }
+    if let Some(Holder { host, .. }) = &rival.holder {
+        let host = shlex::try_quote(host).unwrap_or_default();
+        actions.push(format!(
+            "A paused container? docker unpause {host}. Any other? docker kill {host}, which frees the lock"
+        ));
+    }
+    actions.push(format!("No such container? See who has the file: fuser -v {}", quoted(&rival.lock_path)));
+    actions.push(leave_in_place(&rival.lock_path));
+    actions
+}
+
+fn leave_in_place(lock: &Path) -> String {
+    format!("Leave {} in place: without it two would run", lock.display())
+}
+
+fn who_runs(rival: &Rival, owner: Option<u32>) -> String {
+    match (rival.mount.volume_name(), owner, rival.by) {
+        (Some(volume), _, _) => format!("See who runs: docker ps -a --filter volume={volume}"),
+        (None, Some(pid), _) => format!("See who runs: ps -fp {pid}"),
+        (None, None, Layer::Lock { .. }) => {
+            format!("See who runs: docker ps, or on the machine: fuser -v {}", quoted(&rival.lock_path))
+        }
+        (None, None, Layer::Lease) => {
+            format!("See who runs: docker ps, or on the machine: fuser -v {}", quoted(&rival.lease_path))
+        }
+    }
+}
+
+fn stopped(owner: Option<u32>) -> Option<u32> {
+    owner.filter(|&pid| matches!(state(pid), Some('T' | 't')))
 }
 
 fn describe(holder: &Holder) -> String {
@@ -129,15 +253,10 @@ fn list(siblings: &[u32]) -> Option<String> {
 fn since(started: jiff::Timestamp) -> String {
     let seconds = wall_clock().as_second() - started.as_second();
     let shown = started.strftime("%Y-%m-%dT%H:%M:%SZ");
-    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
-    let age = match seconds {
-        ..0 => return format!("{shown} (by a clock that is ahead of ours)"),
-        0..60 => format!("{seconds} s"),
-        60..3600 => format!("{minutes} m {} s", seconds % 60),
-        3600..86_400 => format!("{hours} h {} m", minutes % 60),
-        _ => format!("{days} d {} h", hours % 24),
-    };
-    format!("{shown} ({age} ago)")
+    match u64::try_from(seconds) {
+        Ok(seconds) => format!("{shown} ({} ago)", in_words(Duration::from_secs(seconds))),
+        Err(_) => format!("{shown} (by a clock that is ahead of ours)"),
+    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
 //! What a lock file holds: its identity, and who has the lock, for people.
 //!
 //! Line 1 is written once in the life of the file and carries the random `lock_uuid`, by which a lease
-//! row can say which lock file it belongs to. Line 2 describes the holder and is cleared when the lock
-//! is given back. Because line 1 is never written again, no crash can tear it. Nothing is decided by
-//! line 2: a process that was killed leaves it behind, and anybody who can write the file can forge it.
+//! row can say which lock file it belongs to. Because it is never written again, no crash can tear it.
+//! Line 2 remembers the highest token of a lease, in case the lease is lost; it always has the same length
+//! and is written in place. Line 3 describes the holder and is cleared when the lock is given back.
+//! Nothing is decided by line 3: a process that was killed leaves it behind, and anybody who can write the
+//! file can forge it.
 
 use std::{fs::File, io, os::unix::fs::FileExt};
 
@@ -26,17 +28,22 @@ struct Header<'a> {
     lock_uuid: &'a str,
 }
 
+#[derive(Deserialize)]
+struct Memory<'a> {
+    highest_token: &'a str,
+}
+
 /// The holder of a lock, as it describes itself.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub(super) struct Holder {
-    pub(super) instance: String,
-    pub(super) service: String,
-    pub(super) version: String,
-    pub(super) host: String,
+pub(crate) struct Holder {
+    pub(crate) instance: String,
+    pub(crate) service: String,
+    pub(crate) version: String,
+    pub(crate) host: String,
     /// For people alone: in a container it is 1, and in another one, too.
-    pub(super) pid: u32,
-    pub(super) boot_id: String,
-    pub(super) started_at: jiff::Timestamp,
+    pub(crate) pid: u32,
+    pub(crate) boot_id: String,
+    pub(crate) started_at: jiff::Timestamp,
 }
 
 /// What was found in a lock file.
@@ -44,9 +51,9 @@ pub(super) struct Holder {
 pub(super) enum Content {
     /// Nothing: the file is new, or the machine lost power before its first line was stored.
     Blank,
-    /// A lock file. The identity is missing where the first line is damaged, and the holder where nobody
-    /// is described, or not in full yet.
-    Lock { lock_uuid: Option<Uuid>, holder: Option<Holder> },
+    /// A lock file. The identity is missing where the first line is damaged, the token is 0 where none is
+    /// remembered, and the holder is missing where nobody is described, or not in full yet.
+    Lock { lock_uuid: Option<Uuid>, highest_token: u64, holder: Option<Holder> },
     /// Something else. The path of the lock is wrong, and this file is not ours to write.
     Foreign,
 }
@@ -114,9 +121,11 @@ fn parse(bytes: &[u8]) -> Content {
     }
     let mut lines = bytes.split(|&byte| byte == b'\n');
     let header = lines.next().and_then(|line| serde_json::from_slice::<Header<'_>>(line).ok());
+    let memory = lines.next().and_then(|line| serde_json::from_slice::<Memory<'_>>(line).ok());
     let holder = lines.next().and_then(Holder::parse);
     let lock_uuid = header.and_then(|header| Uuid::parse_str(header.lock_uuid).ok());
-    Content::Lock { lock_uuid, holder }
+    let highest_token = memory.and_then(|memory| memory.highest_token.parse().ok()).unwrap_or(0);
+    Content::Lock { lock_uuid, highest_token, holder }
 }
 
 /// The first line of a lock file, with its line feed. It has the same length for every `lock_uuid`.
@@ -124,14 +133,30 @@ fn header(lock_uuid: Uuid) -> String {
     format!("{{\"schema\":\"solostart-lock/1\",\"lock_uuid\":\"{lock_uuid}\"}}\n")
 }
 
+/// The second line, with its line feed. It has the same length for every token.
+fn memory(highest_token: u64) -> String {
+    format!("{{\"highest_token\":\"{highest_token:020}\"}}\n")
+}
+
+/// Where the holder's description begins.
+fn description_start() -> u64 {
+    (header(Uuid::nil()).len() + memory(0).len()) as u64
+}
+
 /// Gives a lock file its identity and stores it. The caller has the lock, and stores the directory.
-pub(super) fn mint(file: &File) -> io::Result<Uuid> {
+pub(super) fn mint(file: &File, highest_token: u64) -> io::Result<Uuid> {
     let lock_uuid = Uuid::new_v4();
-    let line = header(lock_uuid);
-    file.write_all_at(line.as_bytes(), 0)?;
-    file.set_len(line.len() as u64)?;
+    let lines = header(lock_uuid) + &memory(highest_token);
+    file.write_all_at(lines.as_bytes(), 0)?;
+    file.set_len(lines.len() as u64)?;
     file.sync_all()?;
     Ok(lock_uuid)
+}
+
+/// Remembers the highest token. It is not forced to the disk: it only matters when the lease is lost and
+/// the clock was set back, and the application's database remembers the token, too.
+pub(super) fn remember(file: &File, highest_token: u64) -> io::Result<()> {
+    file.write_all_at(memory(highest_token).as_bytes(), header(Uuid::nil()).len() as u64)
 }
 
 /// Describes the holder, in place. A reader that comes in between sees a line that it cannot parse, and
@@ -139,15 +164,15 @@ pub(super) fn mint(file: &File) -> io::Result<Uuid> {
 pub(super) fn describe(file: &File, holder: &Holder) -> io::Result<()> {
     let mut line = serde_json::to_vec(holder)?;
     line.push(b'\n');
-    let start = header(Uuid::nil()).len() as u64;
+    let start = description_start();
     file.write_all_at(&line, start)?;
     // What is left of a longer description goes last, so that the file is never without one.
     file.set_len(start + line.len() as u64)
 }
 
-/// Removes the holder's description and keeps the identity.
+/// Removes the holder's description and keeps the rest.
 pub(super) fn clear(file: &File) -> io::Result<()> {
-    file.set_len(header(Uuid::nil()).len() as u64)
+    file.set_len(description_start())
 }
 
 /// The machine's name, which in a container is the beginning of the container's identity.

@@ -5,6 +5,8 @@
 //! system that is known to keep it (`mounts`, `sharing`), then a row that says who holds, under which number
 //! and until when (`lease`). `worker_mode` puts them in their order.
 
+#[cfg_attr(not(test), expect(dead_code, reason = "for the subcommands"))]
+mod breaking;
 pub(crate) mod data_dir;
 mod declared;
 mod file_lock;
@@ -12,10 +14,15 @@ mod flock;
 mod heartbeat;
 mod held;
 mod holder;
+mod joining;
 mod lease;
 mod mounts;
 #[cfg(test)]
 mod other_process;
 mod sharing;
 mod siblings;
+#[cfg_attr(not(test), expect(dead_code, reason = "for the subcommands"))]
+mod status;
+#[cfg(test)]
+mod testing;
 pub(crate) mod worker_mode;

@@ -1,10 +1,10 @@
-//! A second process for tests: this test program once more, which takes the lock that it is given.
+//! A second process for tests: this test program once more, which takes the locks that it is given.
 
 use std::{
     env, io,
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader, Lines, Read},
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStdout, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -14,32 +14,56 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use super::{
     file_lock::{FileLock, Outcome, acquire},
     holder::Holder,
+    testing::config_at,
+    worker_mode,
 };
 use crate::ids::InstanceId;
 
 const LOCK: &str = "SOLOSTART_TEST_LOCK";
-const ANSWERS: [&str; 3] = ["acquired", "held", "failed"];
+const WORKER: &str = "SOLOSTART_TEST_WORKER";
+
+/// What the other process has to say begins with this, which no line of the test program does.
+const SAYS: &str = "says: ";
 
 pub(super) struct OtherProcess {
     child: Child,
-    /// What came of its attempt to lock: `acquired`, `held` or `failed`.
+    lines: Lines<BufReader<ChildStdout>>,
+    /// What came of its attempt: `acquired`, or the reason why not.
     pub(super) said: String,
 }
 
 impl OtherProcess {
-    /// Starts the process and waits until it has tried to take the lock. It lives until it is killed.
+    /// Starts a process that takes the file lock alone, and waits until it has tried. It lives until it is
+    /// killed.
     pub(super) fn locking(path: &Path) -> Self {
+        Self::start("tries_to_lock_and_waits", LOCK, path)
+    }
+
+    /// Starts a process that becomes the only worker of the data in this directory, and waits until it has
+    /// tried. It says when it has lost the right.
+    pub(super) fn working(data: &Path) -> Self {
+        Self::start("tries_to_work_and_waits", WORKER, data)
+    }
+
+    fn start(body: &str, variable: &str, path: &Path) -> Self {
         let mut child = Command::new(env::current_exe().unwrap())
-            .args(["--exact", "instance::other_process::tries_to_lock_and_waits", "--nocapture"])
-            .env(LOCK, path)
+            .args(["--exact", &format!("instance::other_process::{body}"), "--nocapture"])
+            .env(variable, path)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
-        let said = lines.into_iter().find(|line| ANSWERS.contains(&line.as_str())).expect("an answer");
-        Self { child, said }
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut other = Self { child, lines, said: String::new() };
+        other.said = other.hear();
+        other
+    }
+
+    /// Waits for the next thing that it says.
+    pub(super) fn hear(&mut self) -> String {
+        let says = |line: io::Result<String>| line.unwrap().strip_prefix(SAYS).map(str::to_owned);
+        self.lines.find_map(says).expect("it ended")
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -50,6 +74,11 @@ impl OtherProcess {
     pub(super) fn stop(&self) {
         kill_process(Pid::from_child(&self.child), Signal::STOP).unwrap();
         self.wait_for(WaitIdOptions::STOPPED);
+    }
+
+    /// Lets it go on with SIGCONT.
+    pub(super) fn go_on(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::CONT).unwrap();
     }
 
     /// Kills it with SIGKILL, and waits until it is gone.
@@ -76,21 +105,39 @@ impl Drop for OtherProcess {
     }
 }
 
+fn say(what: &str) {
+    println!("\n{SAYS}{what}");
+}
+
 /// What the other process does. On its own it does nothing.
 #[test]
 fn tries_to_lock_and_waits() {
     let Some(path) = env::var_os(LOCK) else { return };
     let outcome = acquire(Path::new(&path), &|_| Ok(()));
-    let answer = match &outcome {
+    say(match &outcome {
         Ok(Outcome::Acquired(lock)) => {
             lock.describe(&Holder::this_process(InstanceId::mint(), "shop", "1.0")).unwrap();
             "acquired"
         }
         Ok(Outcome::Held(_)) => "held",
         Err(_) => "failed",
-    };
-    println!("\n{answer}");
+    });
     io::stdin().read_to_end(&mut Vec::new()).unwrap();
+}
+
+/// The same for a whole worker.
+#[test]
+fn tries_to_work_and_waits() {
+    let Some(data) = env::var_os(WORKER) else { return };
+    match worker_mode::acquire(&config_at(Path::new(&data))) {
+        Ok(held) => {
+            say("acquired");
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            say(&runtime.block_on(held.guard().lost()).reason);
+            io::stdin().read_to_end(&mut Vec::new()).unwrap();
+        }
+        Err(error) => say(error.failure_code().name),
+    }
 }
 
 /// Takes a lock that its holder has just given back.

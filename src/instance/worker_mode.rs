@@ -4,42 +4,56 @@ use std::{
     ffi::OsString,
     fmt,
     path::{Path, PathBuf},
-    sync::Arc,
+    thread,
+    time::Duration,
 };
 
 use uuid::Uuid;
 
+pub(crate) use super::lease::timings::Timings;
+#[expect(unused_imports, reason = "for the subcommands")]
+pub(crate) use super::{
+    breaking::{Broken, break_lease},
+    status::{FlockStatus, LeaseStatus, LockStatus, Verdict, status},
+};
 use super::{
     data_dir, declared,
-    file_lock::{self, FileLock, Outcome},
-    heartbeat::{self, Heartbeat},
-    held,
-    holder::Holder,
-    mounts::Mount,
-    sharing::{self, Reach, Surroundings},
+    file_lock::FileLock,
+    heartbeat::Heartbeat,
+    held::{self, Waited},
+    joining::{Attempt, Site},
+    lease::{LeaseKeeper, failures::failure, protocol::Protocol},
+    sharing::Reach,
 };
 use crate::{
+    clock::boot_time,
     codes,
-    contract::guard::{GuardKeeper, WorkerGuard},
-    error::{ErrorKind, StageError, StageResult},
+    contract::guard::{FencingToken, WorkerGuard},
+    error::{StageError, StageResult},
     ids::InstanceId,
 };
 
+/// How often somebody who waits for the lock looks again.
+const POLL: Duration = Duration::from_millis(20);
+
 /// Reads one variable of the environment.
 pub(crate) type EnvLookup = Box<dyn Fn(&str) -> Option<OsString> + Send + Sync>;
+
+/// Says whether the wait is to end early.
+pub(crate) type Cancelled = Box<dyn Fn() -> bool + Send + Sync>;
 
 /// What the layers need to know.
 pub(crate) struct WorkerConfig {
     /// This process start.
     pub(crate) instance: InstanceId,
-    /// The application's name and version, for the people who are refused.
+    /// The application's name and version, for the people who are refused. The name is the lease's, too.
     pub(crate) service: String,
     pub(crate) version: String,
     /// The prefix of the application's variables, without its underscore.
     pub(crate) prefix: String,
     /// Where the application's data is. It is created if only its last part is missing.
     pub(crate) data_dir: PathBuf,
-    /// Where the lock file is.
+    /// Where the lock file is. The lease is beside it.
     pub(crate) lock_path: PathBuf,
     /// The value of `<P>_ALLOW_UNSHARED_LOCK`: types of file system, separated by commas.
     pub(crate) allow_unshared: String,
@@ -47,21 +61,42 @@ pub(crate) struct WorkerConfig {
     pub(crate) worker_variables: Vec<String>,
     /// Reads one variable of the environment.
     pub(crate) lookup: EnvLookup,
+    /// The times of the lease.
+    pub(crate) timings: Timings,
+    /// How long to wait for another instance to go; `None` refuses at once.
+    pub(crate) wait: Option<Duration>,
+    /// Is asked while something is waited for.
+    pub(crate) cancelled: Cancelled,
+}
+
+impl WorkerConfig {
+    /// How long [`acquire`] may take by rule: the wait that is configured, and the observation of a lease
+    /// whose holder may be dead. The limit of the stage must be longer.
+    #[expect(dead_code, reason = "for the stage's limit")]
+    pub(crate) fn longest(&self) -> Duration {
+        self.wait.unwrap_or_default() + Protocol::patience(self.timings.ttl)
+    }
 }
 
 /// The right to be the only worker, held until it is released or dropped.
 pub(crate) struct HeldWorker {
-    // Dropped in this order: nobody verifies a lock that is gone, and no guard outlives it.
-    heartbeat: Heartbeat,
-    lock: FileLock,
-    guard: WorkerGuard,
-    reach: Reach,
+    // Dropped in this order: nobody verifies a lock that is gone, and the lease ends before the lock, so
+    // that whoever finds the lock free knows that the holder of the lease is gone.
+    pub(super) heartbeat: Heartbeat,
+    pub(super) lease: LeaseKeeper,
+    pub(super) lock: FileLock,
+    pub(super) guard: WorkerGuard,
+    pub(super) reach: Reach,
+    pub(super) lease_path: PathBuf,
+    pub(super) took_over: Option<String>,
 }
 
 /// Where the lock is, for reports.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct LockDescription {
     pub(crate) file: PathBuf,
+    /// The file of the lease.
+    pub(crate) lease: PathBuf,
     /// The type of the file system, for instance `ext4`.
     pub(crate) file_system: String,
     /// The random identity of the lock file, by which a lease knows it.
@@ -69,42 +104,49 @@ pub(crate) struct LockDescription {
     /// Whether every instance on this machine sees the file and respects its lock. It is `false` only
     /// where the operator allowed the file system by name.
     pub(crate) shared: bool,
+    /// The number of this acquisition.
+    pub(crate) token: FencingToken,
+    /// From which dead instance the right was taken over, and why, in words.
+    pub(crate) took_over: Option<String>,
 }
 
 /// Makes this process the only worker, or says why it may not be.
 ///
-/// It does not wait for a lock, but it reads and writes files: call it where blocking is allowed.
+/// It reads and writes files, and waits where that is configured or where it has to be found out whether
+/// the holder of the lease is alive: call it where blocking is allowed.
 ///
 /// # Errors
 /// `worker.count-configured`, `env.invalid`, `db.dir-missing`, `db.not-writable`, `db.disk-full`,
-/// `lock.not-shared`, `lock.unsupported` and `lock.held`. Nothing is held then.
+/// `db.corrupt` and `db.busy` for the lease, `lock.not-shared`, `lock.unsupported`, `lock.held`,
+/// `lock.holder-unresponsive`, and `startup.interrupted` where the wait was ended. Nothing is held then.
 pub(crate) fn acquire(config: &WorkerConfig) -> StageResult<HeldWorker> {
     declared::check(&config.prefix, &config.worker_variables, &config.lookup)?;
-    // A relative path would lead elsewhere as soon as the application changes its directory.
-    let path = std::path::absolute(&config.lock_path)?;
+    let site = Site::of(config)?;
     data_dir::prepare(&config.data_dir)?;
-    data_dir::prepare(path.parent().unwrap_or(Path::new("/")))?;
+    data_dir::prepare(site.lock_path.parent().unwrap_or(Path::new("/")))?;
 
-    let surroundings = Surroundings::read();
-    let (prefix, allowed) = (config.prefix.as_str(), config.allow_unshared.as_str());
-    let accept = |mount: &Mount| sharing::require(mount, surroundings.reach(mount), &path, prefix, allowed);
-    let this = Holder::this_process(config.instance, &config.service, &config.version);
-    let lock = match file_lock::acquire(&path, &accept)? {
-        Outcome::Acquired(lock) => lock,
-        Outcome::Held(contest) => return Err(held::refusal(&contest, &this)),
-    };
-    lock.describe(&this)?;
+    let began = boot_time();
+    loop {
+        let rival = match site.attempt()? {
+            Attempt::Held(held) => return Ok(*held),
+            Attempt::Rival(rival) => rival,
+        };
+        let time = boot_time().saturating_sub(began);
+        let waited = config.wait.map(|limit| Waited { time, limit, prefix: &config.prefix });
+        let left = config.wait.and_then(|limit| limit.checked_sub(time)).unwrap_or_default();
+        if left.is_zero() {
+            return Err(held::refusal(&rival, &site.this, waited));
+        }
+        if (config.cancelled)() {
+            return Err(interrupted());
+        }
+        thread::sleep(left.min(POLL));
+    }
+}
 
-    let keeper = Arc::new(GuardKeeper::exclusive());
-    let guard = keeper.guard();
-    let identity = lock.identity.clone();
-    let verify = move || identity.verify();
-    let heartbeat = Heartbeat::start(verify, keeper, heartbeat::INTERVAL).map_err(|error| {
-        let cause = format!("The thread that verifies the lock cannot be started: {error}");
-        StageError::new(codes::STAGE_FAILED, cause).kind(ErrorKind::Temporary)
-    })?;
-    let reach = surroundings.reach(&lock.mount);
-    Ok(HeldWorker { heartbeat, lock, guard, reach })
+/// What somebody who was told to stop waiting answers.
+pub(super) fn interrupted() -> StageError {
+    StageError::new(codes::STARTUP_INTERRUPTED, "The wait for the lock was ended before it was free.")
 }
 
 impl HeldWorker {
@@ -117,21 +159,26 @@ impl HeldWorker {
     pub(crate) fn lock(&self) -> LockDescription {
         LockDescription {
             file: self.lock.identity.path.clone(),
+            lease: self.lease_path.clone(),
             file_system: self.lock.mount.kind.clone(),
             lock_uuid: self.lock.lock_uuid,
             shared: self.reach == Reach::Machine,
+            token: self.guard.token(),
+            took_over: self.took_over.clone(),
         }
     }
 
-    /// Gives up the right, and leaves the lock file without a holder. Blocks for as long as writing to the
-    /// file takes.
+    /// Gives up the right: ends the guards, frees the lease, whose row keeps its token, then the lock, whose
+    /// file stays without a holder. Blocks for as long as writing to the files takes.
     ///
     /// # Errors
-    /// The holder's description could not be removed. The lock is given back all the same.
+    /// The lease could not be freed, or the holder's description not be removed. The lock is given back all
+    /// the same, and with it the next instance on this machine takes the lease.
     pub(crate) fn release(self) -> StageResult<()> {
-        let Self { heartbeat, lock, .. } = self;
+        let Self { heartbeat, lease, lock, lease_path, .. } = self;
         drop(heartbeat);
-        lock.release()
+        let lease = lease.release().map_err(|error| failure(&error, &lease_path));
+        lock.release().and(lease)
     }
 }
 

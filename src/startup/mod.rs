@@ -25,7 +25,7 @@ use crate::{
     error::StageResult,
     graph::{GraphProblem, StageName},
     ids::{InstanceId, is_stage_name},
-    instance::worker_mode::WorkerConfig,
+    instance::worker_mode::{Timings, WorkerConfig},
     settings::{
         Env, EnvWarning,
         paths::{data_dir, database_path},
@@ -272,7 +272,7 @@ impl Startup {
         let config = self.worker_config();
         let mut notes = Vec::new();
         let acquire = match &self.mode {
-            WorkerMode::Single => Acquire::Lock(config),
+            WorkerMode::Single => Acquire::Lock(Box::new(config)),
             WorkerMode::Many { reason } => {
                 notes.push(format!("several workers are allowed: {reason}"));
                 Acquire::Nothing
@@ -367,6 +367,9 @@ impl Startup {
             lock_path,
             allow_unshared,
             worker_variables: self.worker_variables.clone(),
+            timings: Timings::from_env(&env),
+            wait: None,
+            cancelled: Box::new(|| false),
             lookup: Box::new(move |name| env.raw(name).map(OsStr::to_owned)),
         }
     }

@@ -15,7 +15,7 @@ use crate::{
 
 /// How the `worker-mode` stage takes its lock; known only when everything was declared.
 pub(super) enum Acquire {
-    Lock(WorkerConfig),
+    Lock(Box<WorkerConfig>),
     Nothing,
 }
 

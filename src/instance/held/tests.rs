@@ -5,9 +5,13 @@ use crate::{
     ids::InstanceId,
     instance::{
         file_lock::{Outcome, acquire},
-        flock,
+        lease::{
+            record::{LeaseRecord, Now, clock_name},
+            testing::{row, secs},
+        },
         mounts::parse,
         other_process::OtherProcess,
+        testing::{locked_by_somebody, told},
     },
 };
 
@@ -15,20 +19,18 @@ fn this(version: &str) -> Holder {
     Holder::this_process(InstanceId::mint(), "shop", version)
 }
 
+/// Somebody who has the lock at `path`, and a look at the lease beside it.
+fn rival(path: &Path, lease: LeaseView) -> Rival {
+    let Outcome::Held(contest) = acquire(path, &|_| Ok(())).unwrap() else { panic!("not held") };
+    Rival::with_lock(contest, path.with_extension("lease.db"), lease)
+}
+
 /// The refusal of `version` at `path`, one line for each fact and action.
 fn refused(path: &Path, version: &str) -> String {
-    let Outcome::Held(contest) = acquire(path, &|_| Ok(())).unwrap() else { panic!("not held") };
-    let error = refusal(&contest, &this(version));
+    let error = refusal(&rival(path, LeaseView::Absent), &this(version), None);
     assert_eq!((error.failure_code(), error.error_kind().exit_code()), (codes::LOCK_HELD, 78));
     assert!(!error.is_retryable());
-    assert!(error.actions().len() <= 4, "{error:?}");
-    let facts = error.facts().iter().map(|fact| {
-        assert!(fact.name.len() <= 20);
-        format!("{}: {}", fact.name, fact.value)
-    });
-    let text = facts.chain(error.actions().iter().cloned()).collect::<Vec<_>>().join("\n");
-    assert!(!text.contains("rm "), "{text}");
-    text
+    told(&error)
 }
 
 #[test]
@@ -81,39 +83,101 @@ fn a_description_of_a_dead_predecessor_is_said_to_be_one() {
     assert!(refused(&path, "1.0").contains("may be that of an earlier, dead instance"));
 }
 
-/// This process has the lock, as a program would that knows nothing of us.
-fn locked_by_somebody(path: &Path) -> std::fs::File {
-    loop {
-        let file = flock::open(path, true).unwrap();
-        if matches!(flock::try_lock(&file), flock::Attempt::Acquired) {
-            return file;
-        }
-    }
-}
-
 #[test]
 fn a_named_volume_makes_the_command_pasteable() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("shop.lock");
     let _foreign = locked_by_somebody(&path);
-    let Outcome::Held(mut contest) = acquire(&path, &|_| Ok(())).unwrap() else { panic!("not held") };
-    contest.mount = parse(b"1 0 0:5 /volumes/app_data/_data /data rw - ext4 d rw").remove(0);
-    let error = refusal(&contest, &this("1.0"));
-    assert!(error.actions()[0].ends_with("docker ps --filter volume=app_data"), "{error:?}");
+    let mut rival = rival(&path, LeaseView::Absent);
+    rival.mount = parse(b"1 0 0:5 /volumes/app_data/_data /data rw - ext4 d rw").remove(0);
+    let error = refusal(&rival, &this("1.0"), None);
+    assert!(error.actions()[0].ends_with("docker ps -a --filter volume=app_data"), "{error:?}");
 }
 
 #[test]
-fn an_age_is_told_in_the_two_units_that_matter() {
+fn a_start_is_told_with_its_age() {
     let now = wall_clock().as_second();
     let age = |seconds: i64| since(jiff::Timestamp::from_second(now - seconds).unwrap());
-    // A second may pass between the two readings of the clock.
-    for (seconds, expected) in [
-        (125, ["(2 m 5 s ago)", "(2 m 6 s ago)"]),
-        (3 * 3600 + 25 * 60, ["(3 h 25 m ago)"; 2]),
-        (50 * 3600, ["(2 d 2 h ago)"; 2]),
-        (-7200, ["(by a clock that is ahead of ours)"; 2]),
+    assert!(age(3 * 3600 + 25 * 60).ends_with("(3 h 25 m ago)"));
+    assert!(age(-7200).ends_with("(by a clock that is ahead of ours)"));
+}
+
+/// What a lease shows that `holder` renewed so long ago.
+fn renewed(holder: &str, ago: Duration) -> LeaseView {
+    let now = Now::read();
+    let row = row(17, 3, now.boot - ago);
+    LeaseView::of(LeaseRecord { holder: Some(holder.to_owned()), boot_id: clock_name(), ..row }, now)
+}
+
+#[test]
+fn a_holder_that_stopped_renewing_is_unresponsive_and_may_be_gone_at_the_next_try() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("shop.lock");
+    let other = OtherProcess::locking(&path);
+    other.stop();
+    let described = rival(&path, LeaseView::Absent).holder.unwrap();
+    let error = refusal(&rival(&path, renewed(&described.instance, secs(252))), &this("1.0"), None);
+    assert_eq!((error.failure_code(), error.error_kind().exit_code()), (codes::LOCK_HOLDER_UNRESPONSIVE, 75));
+    assert!(error.error_kind().restart_helps());
+    let text = told(&error);
+    for expected in [
+        "heartbeat: 4 m 12 s ago (lost after 15 s): looks dead".to_owned(),
+        format!("held by: process {}, says the kernel, state T (stopped)", other.pid()),
+        format!("lease: {}: token 17", path.with_extension("lease.db").display()),
+        format!("kill -CONT {}", other.pid()),
+        format!("docker unpause {}", described.host),
+        format!("Leave {} in place", path.display()),
     ] {
-        let text = age(seconds);
-        assert!(expected.iter().any(|expected| text.ends_with(expected)), "{text}");
+        assert!(text.contains(&expected), "{expected} is not in\n{text}");
     }
+}
+
+#[test]
+fn only_the_holders_own_lease_can_make_it_unresponsive() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("shop.lock");
+    let _other = OtherProcess::locking(&path);
+    let described = rival(&path, LeaseView::Absent).holder.unwrap().instance;
+    for (lease, expected) in [
+        (renewed(&described, secs(16)), codes::LOCK_HOLDER_UNRESPONSIVE),
+        (renewed(&described, secs(14)), codes::LOCK_HELD),
+        // The one who has the lock has not come to its lease yet.
+        (renewed("its-predecessor", secs(16)), codes::LOCK_HELD),
+    ] {
+        assert_eq!(refusal(&rival(&path, lease), &this("1.0"), None).failure_code(), expected);
+    }
+}
+
+#[test]
+fn a_holder_of_the_lease_alone_is_named_by_it() {
+    let (mine, other) = (this("1.0"), this("1.4"));
+    let lease = renewed(&other.instance, secs(1));
+    let rival = Rival {
+        by: Layer::Lease,
+        lock_path: "/data/shop.lock".into(),
+        lease_path: "/data/shop.lease.db".into(),
+        mount: Mount::unknown("/data".into()),
+        holder: Some(Holder { host: "elsewhere".to_owned(), boot_id: "other".to_owned(), ..other }),
+        lease,
+    };
+    let error = refusal(&rival, &mine, None);
+    assert_eq!(error.failure_code(), codes::LOCK_HELD);
+    assert!(error.to_string().contains("renews the lease /data/shop.lease.db"), "{error}");
+    let text = told(&error);
+    for expected in
+        ["host elsewhere, pid", "as the lease says", "heartbeat: 1 s ago", "(1.4, 1.0): a rolling"]
+    {
+        assert!(text.contains(expected), "{expected} is not in\n{text}");
+    }
+    assert!(!text.contains("note:"), "{text}");
+}
+
+#[test]
+fn a_wait_that_was_in_vain_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("shop.lock");
+    let _foreign = locked_by_somebody(&path);
+    let waited = Waited { time: Duration::from_millis(15_050), limit: secs(15), prefix: "SHOP" };
+    let text = told(&refusal(&rival(&path, LeaseView::Absent), &this("1.0"), Some(waited)));
+    assert!(text.contains("waited: 15 s of SHOP_LOCK_WAIT=15s"), "{text}");
 }

@@ -5,7 +5,7 @@ fn holder(version: &str) -> Holder {
 }
 
 fn lock(content: Content) -> (Option<Uuid>, Option<Holder>) {
-    let Content::Lock { lock_uuid, holder } = content else { panic!("not a lock file: {content:?}") };
+    let Content::Lock { lock_uuid, holder, .. } = content else { panic!("not a lock file: {content:?}") };
     (lock_uuid, holder)
 }
 
@@ -13,7 +13,7 @@ fn lock(content: Content) -> (Option<Uuid>, Option<Holder>) {
 fn the_identity_stays_while_holders_come_and_go() {
     let file = tempfile::tempfile().unwrap();
     assert_eq!(read(&file).unwrap(), Content::Blank);
-    let lock_uuid = mint(&file).unwrap();
+    let lock_uuid = mint(&file, 0).unwrap();
     assert_eq!(lock(read(&file).unwrap()), (Some(lock_uuid), None));
     for version in ["1.0.0-a-long-one-that-leaves-a-tail", "2"] {
         let holder = holder(version);
@@ -49,7 +49,7 @@ fn a_torn_or_forged_description_is_nobody_and_the_identity_is_kept() {
     let nested = "[".repeat(3000);
     for line in ["", "\n", torn, "null", "\u{0}\u{0}", &wrong_pid, &nested] {
         assert_eq!(
-            lock(parse(format!("{}{line}", header(lock_uuid)).as_bytes())),
+            lock(parse(format!("{}{}{line}", header(lock_uuid), memory(7)).as_bytes())),
             (Some(lock_uuid), None),
             "{line}"
         );
@@ -66,7 +66,8 @@ fn what_a_holder_wrote_cannot_command_a_terminal_nor_fill_it() {
         host: "h".repeat(1000),
         ..holder("1")
     };
-    let text = format!("{}{}\n", header(Uuid::new_v4()), serde_json::to_string(&hostile).unwrap());
+    let text =
+        format!("{}{}{}\n", header(Uuid::new_v4()), memory(7), serde_json::to_string(&hostile).unwrap());
     let shown = lock(parse(text.as_bytes())).1.unwrap();
     assert_eq!(shown.version, "1?[2J?");
     assert_eq!((shown.host.len(), shown.short()), (TEXT_MAX, "????????"));
@@ -75,7 +76,7 @@ fn what_a_holder_wrote_cannot_command_a_terminal_nor_fill_it() {
 #[test]
 fn no_more_than_the_bound_is_read() {
     let file = tempfile::tempfile().unwrap();
-    mint(&file).unwrap();
+    mint(&file, 0).unwrap();
     file.set_len(1 << 40).unwrap();
     assert_eq!(lock(read(&file).unwrap()).1, None);
 }
@@ -84,7 +85,38 @@ fn no_more_than_the_bound_is_read() {
 fn the_largest_description_fits_what_is_read() {
     let longest = "\\".repeat(1000);
     let file = tempfile::tempfile().unwrap();
-    mint(&file).unwrap();
+    mint(&file, 0).unwrap();
     describe(&file, &Holder::this_process(InstanceId::mint(), &longest, &longest)).unwrap();
     assert!(lock(read(&file).unwrap()).1.is_some());
+}
+
+/// The token that a file remembers.
+fn remembered(content: Content) -> u64 {
+    let Content::Lock { highest_token, .. } = content else { panic!("not a lock file: {content:?}") };
+    highest_token
+}
+
+#[test]
+fn the_highest_token_is_remembered_beside_whoever_comes_and_goes() {
+    let file = tempfile::tempfile().unwrap();
+    let lock_uuid = mint(&file, 5).unwrap();
+    assert_eq!(remembered(read(&file).unwrap()), 5);
+    let holder = holder("1");
+    for token in [u64::MAX, 1, 1_800_000_000_000_000] {
+        describe(&file, &holder).unwrap();
+        remember(&file, token).unwrap();
+        assert_eq!(lock(read(&file).unwrap()), (Some(lock_uuid), Some(holder.clone())));
+        assert_eq!(remembered(read(&file).unwrap()), token);
+        clear(&file).unwrap();
+        assert_eq!(remembered(read(&file).unwrap()), token);
+    }
+}
+
+#[test]
+fn a_memory_that_is_torn_or_forged_is_none() {
+    for line in
+        ["", "null", "{\"highest_token\":7}", "{\"highest_token\":\"-7\"}", "{\"highest_token\":\"1e9\"}"]
+    {
+        assert_eq!(remembered(parse(format!("{}{line}\n", header(Uuid::new_v4())).as_bytes())), 0, "{line}");
+    }
 }

@@ -7,8 +7,10 @@
 //! - `store` is where the row is kept: in a file (`sqlite`, with `file` for what the operating system
 //!   knows of it);
 //! - `taking` acquires, and `Lease` is what was acquired;
-//! - `keeper` renews it on a thread of its own, and `limit` ends the right on time when that thread hangs.
+//! - `keeper` renews it on a thread of its own, and `limit` ends the right on time when that thread hangs;
+//! - `view` is what others see of it, and `failures` what they are told when it cannot be used.
 
+pub(crate) mod failures;
 mod file;
 mod keeper;
 mod limit;
@@ -22,6 +24,7 @@ pub(crate) mod taking;
 #[cfg(test)]
 pub(crate) mod testing;
 pub(crate) mod timings;
+pub(crate) mod view;
 
 pub(super) use keeper::LeaseKeeper;
 

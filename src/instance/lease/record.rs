@@ -58,7 +58,7 @@ impl Now {
         Self { boot: boot_time(), unix_us: u64::try_from(wall_clock().as_microsecond()).unwrap_or(0) }
     }
 
-    pub(super) fn unix_ms(self) -> i64 {
+    pub(crate) fn unix_ms(self) -> i64 {
         i64::try_from(self.unix_us / 1000).unwrap_or(i64::MAX)
     }
 }
@@ -76,7 +76,7 @@ impl LeaseRecord {
     }
 
     /// The same row with nobody holding it.
-    pub(super) fn vacated(mut self, token: u64) -> Self {
+    pub(crate) fn vacated(mut self, token: u64) -> Self {
         self.version = Version { token, seq: self.version.seq.saturating_add(1) };
         (self.holder, self.info, self.expires) = (None, None, Duration::ZERO);
         self
@@ -136,7 +136,7 @@ fn boot_time_offset(offsets: &str) -> Option<String> {
 
 /// What a row calls a lock file: the identity that it carries, and its inode. A copy of the file has the
 /// same identity and another inode, so the lock on it proves nothing about who has locked the original.
-pub(super) fn lock_name(lock: &FileLock) -> String {
+pub(crate) fn lock_name(lock: &FileLock) -> String {
     format!("{}@{}", lock.lock_uuid, lock.identity.inode)
 }
 

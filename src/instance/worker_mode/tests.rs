@@ -1,49 +1,22 @@
 use std::{
     fs,
-    os::{fd::AsFd, unix::fs::PermissionsExt},
+    os::unix::fs::PermissionsExt,
     time::{Duration, Instant},
 };
 
-use tempfile::TempDir;
-
 use super::*;
 use crate::instance::{
-    mounts::mount_of,
+    heartbeat,
     other_process::{OtherProcess, unprivileged},
+    sharing::Surroundings,
+    testing::{config, mount_of_dir, reacquire},
 };
 
-/// A service whose data is in `dir`, on whatever file system tests run.
-fn config(dir: &TempDir) -> WorkerConfig {
-    WorkerConfig {
-        instance: InstanceId::mint(),
-        service: "shop".to_owned(),
-        version: "1.0".to_owned(),
-        prefix: "SHOP".to_owned(),
-        data_dir: dir.path().join("data"),
-        lock_path: dir.path().join("data/shop.lock"),
-        allow_unshared: mount_of_dir(dir).kind,
-        worker_variables: Vec::new(),
-        lookup: Box::new(|_| None),
-    }
-}
-
-fn mount_of_dir(dir: &TempDir) -> Mount {
-    mount_of(fs::File::open(dir.path()).unwrap().as_fd(), dir.path())
-}
+mod joining;
+mod table;
 
 fn code(config: &WorkerConfig) -> &'static str {
-    acquire(config).unwrap_err().failure_code().name
-}
-
-/// Takes a lock that was just given back; see `other_process::relock`.
-fn reacquire(config: &WorkerConfig) -> HeldWorker {
-    let deadline = Instant::now() + Duration::from_secs(5);
-    loop {
-        match acquire(config) {
-            Ok(held) => return held,
-            Err(error) => assert!(Instant::now() < deadline, "{error:?}"),
-        }
-    }
+    crate::instance::testing::code(&acquire(config).unwrap_err())
 }
 
 #[test]
@@ -119,7 +92,7 @@ fn where_nothing_is_allowed_only_a_shared_file_system_will_do() {
     let dir = tempfile::tempdir().unwrap();
     let config = WorkerConfig { allow_unshared: String::new(), ..config(&dir) };
     // Which it is depends on where the tests run, but the two must agree.
-    match Surroundings::read().reach(&mount_of_dir(&dir)) {
+    match Surroundings::read().reach(&mount_of_dir(dir.path())) {
         Reach::Machine => assert!(acquire(&config).unwrap().lock().shared),
         Reach::Container | Reach::Elsewhere => assert_eq!(code(&config), "lock.not-shared"),
     }

@@ -1,0 +1,183 @@
+//! Both locks together: first the file, then the lease, and neither without the other.
+
+use std::{path::PathBuf, sync::Arc};
+
+use super::{
+    file_lock::{self, FileLock, Outcome},
+    heartbeat::{self, Heartbeat},
+    held::{Layer, Rival},
+    holder::Holder,
+    lease::{
+        LeaseKeeper,
+        failures::failure,
+        protocol::Reason,
+        record::{LeaseRecord, Now, clock_name, lock_name},
+        sqlite::{SqliteStore, path_beside},
+        taking::{Applicant, Taken, describe, take},
+        view::{LeaseView, in_words},
+    },
+    mounts::Mount,
+    sharing::{self, Reach, Surroundings},
+    worker_mode::{HeldWorker, WorkerConfig, interrupted},
+};
+use crate::{
+    codes,
+    contract::guard::{GuardKeeper, WorkerGuard},
+    error::{ErrorKind, StageError, StageResult},
+};
+
+/// Where one instance tries to become the only worker.
+pub(super) struct Site<'a> {
+    config: &'a WorkerConfig,
+    /// Absolute: a relative path would lead elsewhere as soon as the application changes its directory.
+    pub(super) lock_path: PathBuf,
+    pub(super) lease_path: PathBuf,
+    pub(super) surroundings: Surroundings,
+    pub(super) this: Holder,
+}
+
+/// What came of one attempt.
+pub(super) enum Attempt {
+    Held(Box<HeldWorker>),
+    /// Somebody else is the only worker. Nothing is held.
+    Rival(Box<Rival>),
+}
+
+/// What came of taking the lease while the lock is held.
+enum Joined {
+    Held { heartbeat: Heartbeat, lease: LeaseKeeper, guard: WorkerGuard, took_over: Option<String> },
+    Alive(LeaseRecord),
+}
+
+impl<'a> Site<'a> {
+    pub(super) fn of(config: &'a WorkerConfig) -> StageResult<Self> {
+        let lock_path = std::path::absolute(&config.lock_path)?;
+        let lease_path = path_beside(&lock_path);
+        let this = Holder::this_process(config.instance, &config.service, &config.version);
+        Ok(Self { config, lock_path, lease_path, surroundings: Surroundings::read(), this })
+    }
+
+    /// Tries once to take both, without waiting for anybody who is known to be alive.
+    pub(super) fn attempt(&self) -> StageResult<Attempt> {
+        let (prefix, allowed) = (self.config.prefix.as_str(), self.config.allow_unshared.as_str());
+        let accept = |mount: &Mount| {
+            sharing::require(mount, self.surroundings.reach(mount), &self.lock_path, prefix, allowed)
+        };
+        let lock = match file_lock::acquire(&self.lock_path, &accept)? {
+            Outcome::Acquired(lock) => lock,
+            Outcome::Held(contest) => {
+                let lease = LeaseView::look(&self.lease_path, &self.config.service);
+                let rival = Rival::with_lock(contest, self.lease_path.clone(), lease);
+                return Ok(Attempt::Rival(Box::new(rival)));
+            }
+        };
+        match self.join(&lock) {
+            Ok(Joined::Held { heartbeat, lease, guard, took_over }) => {
+                let reach = self.surroundings.reach(&lock.mount);
+                let lease_path = self.lease_path.clone();
+                let held = HeldWorker { heartbeat, lease, lock, guard, reach, lease_path, took_over };
+                Ok(Attempt::Held(Box::new(held)))
+            }
+            Ok(Joined::Alive(row)) => {
+                let rival = self.rival_with_lease(&lock, row);
+                give_back(lock);
+                Ok(Attempt::Rival(Box::new(rival)))
+            }
+            Err(error) => {
+                give_back(lock);
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes the lease with the lock in hand. Whatever was acquired here is given back on failure.
+    fn join(&self, lock: &FileLock) -> StageResult<Joined> {
+        // Described before the lease is taken, so that whoever is refused meanwhile does not hold the
+        // predecessor's expired lease against us.
+        lock.describe(&self.this)?;
+        let times = self.config.timings;
+        let failed = |error| failure(&error, &self.lease_path);
+        let store = SqliteStore::open(&self.lease_path, times.attempt).map_err(failed)?;
+        // The lock proves who is dead only if whoever can reach the lease can reach this lock, too: not
+        // where one of the two files was mounted from elsewhere, nor where locks cannot be trusted.
+        let same_place = store.device() == lock.identity.device;
+        let trusted = self.surroundings.reach(&lock.mount) != Reach::Elsewhere;
+        let applicant = Applicant {
+            name: self.config.service.clone(),
+            info: self.this.clone(),
+            clock: clock_name(),
+            lock: lock_name(lock),
+            lock_is_trusted: same_place && trusted,
+            remembered: lock.highest_token,
+            ttl: times.ttl,
+        };
+        let taken = take(Box::new(store), &applicant, &Now::read, &*self.config.cancelled).map_err(failed)?;
+        let (lease, sent, before, reason) = match taken {
+            Taken::Lease { lease, sent, before, reason } => (lease, sent, before, reason),
+            Taken::Alive(row) => return Ok(Joined::Alive(row)),
+            Taken::Cancelled => return Err(interrupted()),
+        };
+        let token = lease.token();
+        lock.remember(token.get())?;
+        warn_of_lost_memory(before.as_ref(), lock.highest_token);
+        let took_over = before.filter(|row| row.holder.is_some()).map(|row| epitaph(&row, reason, sent));
+        if let Some(took_over) = &took_over {
+            tracing::warn!(token = token.get(), "took over from a dead instance: {took_over}");
+        }
+        let keeper = Arc::new(GuardKeeper::exclusive());
+        let guard = keeper.guard();
+        let lease = LeaseKeeper::start(lease, sent.boot, times, Arc::clone(&keeper))
+            .map_err(|error| no_thread(&error))?;
+        let identity = lock.identity.clone();
+        let verify = move || identity.verify();
+        let heartbeat =
+            Heartbeat::start(verify, keeper, heartbeat::INTERVAL).map_err(|error| no_thread(&error))?;
+        Ok(Joined::Held { heartbeat, lease, guard, took_over })
+    }
+
+    /// The rival who was seen to renew the lease while we had the lock.
+    pub(super) fn rival_with_lease(&self, lock: &FileLock, row: LeaseRecord) -> Rival {
+        Rival {
+            by: Layer::Lease,
+            lock_path: self.lock_path.clone(),
+            lease_path: self.lease_path.clone(),
+            mount: lock.mount.clone(),
+            holder: row.info.clone(),
+            lease: LeaseView::of(row, Now::read()),
+        }
+    }
+}
+
+pub(super) fn give_back(lock: FileLock) {
+    // There is a failure to report already, and the lock is free either way.
+    let _description_stays = lock.release();
+}
+
+fn no_thread(error: &std::io::Error) -> StageError {
+    let cause = format!("The threads that keep the lock cannot be started: {error}");
+    StageError::new(codes::STAGE_FAILED, cause).kind(ErrorKind::Temporary)
+}
+
+/// Who was replaced, and how we know that he is dead.
+fn epitaph(row: &LeaseRecord, reason: Reason, now: Now) -> String {
+    let why = match reason {
+        Reason::Free => "it had given up",
+        Reason::ProvenDead => "its file lock is free",
+        Reason::Expired => "its time was up",
+        Reason::Silent => "it did not renew while we watched",
+    };
+    let age = row.age(now).map_or_else(String::new, |age| format!(", last heartbeat {} ago", in_words(age)));
+    format!("{}{age}; {why}", describe(row))
+}
+
+/// Says that the lease knows less than the lock file: its own memory is older, or gone.
+fn warn_of_lost_memory(before: Option<&LeaseRecord>, remembered: u64) {
+    let known = before.map_or(0, |row| row.version.token);
+    if known < remembered {
+        tracing::warn!(
+            known,
+            remembered,
+            "the lease was lost or an older copy restored; tokens go on growing"
+        );
+    }
+}
