@@ -13,6 +13,8 @@ mod run;
 mod settings;
 mod stages;
 mod startup;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use codes::FailureCode;
 pub use contract::{

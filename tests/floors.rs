@@ -31,6 +31,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("stages", 4),
     ("startup", 5),
     ("run", 5),
+    ("testing", 5),
 ];
 
 const MAX_LINES: usize = 400;
