@@ -70,6 +70,8 @@ mod run;
 mod settings;
 pub mod stages;
 mod startup;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use codes::FailureCode;
 pub use contract::{

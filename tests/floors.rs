@@ -33,6 +33,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("startup", 5),
     ("run", 5),
     ("cli", 5),
+    ("testing", 5),
 ];
 
 const MAX_LINES: usize = 400;

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::{
     event::{Event, EventSink},
     guard::{GuardKeeper, WorkerGuard},
+    panic::contain,
     state::{Phase, StageState},
 };
 use crate::{
@@ -56,8 +57,6 @@ pub(crate) struct Cell {
     healthy: AtomicBool,
     /// Whether its failure was told: what it acquires after that is released again.
     given_up: AtomicBool,
-    /// Whether it came up, whatever became of it later.
-    was_up: AtomicBool,
     told_blocking: AtomicBool,
     launched_at: AtomicU64,
     settled_at: AtomicU64,
@@ -143,9 +142,6 @@ impl Board {
             | StageState::Stuck
             | StageState::Skipped => {}
         }
-        if state == StageState::Up {
-            cell.was_up.store(true, Ordering::Release);
-        }
         cell.state.store(state as u8, Ordering::Release);
     }
 
@@ -183,7 +179,8 @@ impl Board {
     pub(crate) fn emit(&self, event: &Event) {
         event.trace();
         if let Some(sink) = &self.sink {
-            sink(event);
+            // The application's code: its panic must not end the engine, which would roll nothing back.
+            let _unheard = contain(|| sink(event));
         }
     }
 
@@ -216,7 +213,6 @@ impl Cell {
             timeout,
             healthy: AtomicBool::new(true),
             given_up: AtomicBool::new(false),
-            was_up: AtomicBool::new(false),
             told_blocking: AtomicBool::new(false),
             launched_at: AtomicU64::new(NEVER),
             settled_at: AtomicU64::new(NEVER),
@@ -245,10 +241,6 @@ impl Cell {
 
     pub(crate) fn is_given_up(&self) -> bool {
         self.given_up.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn was_up(&self) -> bool {
-        self.was_up.load(Ordering::Acquire)
     }
 
     /// Whether this is the first time that the stage is said to block.

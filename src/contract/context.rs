@@ -155,8 +155,9 @@ impl StageContext {
     }
 
     /// How many undos are waiting.
-    pub(crate) fn undo_count(&self) -> usize {
-        self.0.undo.lock().unwrap_or_else(PoisonError::into_inner).len()
+    pub(crate) fn undo_count(&self) -> u32 {
+        let count = self.0.undo.lock().unwrap_or_else(PoisonError::into_inner).len();
+        u32::try_from(count).unwrap_or(u32::MAX)
     }
 
     /// Forgets the undos: the start succeeded. They are dropped outside the lock, because dropping what

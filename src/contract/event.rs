@@ -46,6 +46,27 @@ pub enum Event {
 }
 
 impl Event {
+    /// The stage that it happened to; `None` where it happened to the whole.
+    #[must_use]
+    pub fn stage(&self) -> Option<&str> {
+        match self {
+            Self::StageStarting { stage }
+            | Self::StageRetrying { stage, .. }
+            | Self::StageUp { stage, .. }
+            | Self::StageFailed { stage, .. }
+            | Self::StageCancelled { stage }
+            | Self::StageBlocking { stage, .. }
+            | Self::HealthChanged { stage, .. }
+            | Self::StageStopping { stage }
+            | Self::StageStopped { stage, .. }
+            | Self::StopFailed { stage, .. }
+            | Self::Leaked { stage, .. } => Some(stage),
+            Self::Ready { .. } | Self::RollingBack { .. } | Self::Draining { .. } | Self::Stopped { .. } => {
+                None
+            }
+        }
+    }
+
     /// Tells `tracing`.
     pub(crate) fn trace(&self) {
         use tracing::{debug, error, info, warn};

@@ -19,12 +19,41 @@ pub struct StageKey {
 ///
 /// A handle exists only after its stage was added. So cycles, missing prerequisites, misspelt names and
 /// access to anything undeclared cannot be written down (invariant 1).
+///
+/// ```compile_fail,E0425
+/// # use solostart::{Env, Startup, StageContext, WorkerMode};
+/// # use std::sync::Arc;
+/// # let mut startup = Startup::new("shop", Env::from_process("SHOP"), WorkerMode::Single);
+/// startup.stage("sum", numbers, async |_cx: StageContext, n: Arc<Vec<i32>>| Ok(n.len())).required();
+/// let numbers = startup.stage("numbers", (), async |_cx, ()| Ok(vec![1, 2, 3])).required();
+/// ```
+///
+/// A stage that was described but not added has no handle either:
+///
+/// ```compile_fail,E0277
+/// # use solostart::{Env, Startup, StageContext, WorkerMode};
+/// # use std::sync::Arc;
+/// # let mut startup = Startup::new("shop", Env::from_process("SHOP"), WorkerMode::Single);
+/// # let mut other = Startup::new("shop", Env::from_process("SHOP"), WorkerMode::Single);
+/// let numbers = other.stage("numbers", (), async |_cx, ()| Ok(vec![1, 2, 3]));
+/// startup.stage("sum", numbers, async |_cx: StageContext, n: Arc<Vec<i32>>| Ok(n.len())).required();
+/// ```
 pub struct Handle<T> {
     pub(crate) key: StageKey,
     output: PhantomData<fn() -> T>,
 }
 
 /// An optional stage that was added. Whoever needs it gets `Option<Arc<T>>`: `None` where it failed.
+///
+/// Its output cannot be used as if it were there:
+///
+/// ```compile_fail,E0631
+/// # use solostart::{Env, Startup, StageContext, WorkerMode};
+/// # use std::sync::Arc;
+/// # let mut startup = Startup::new("shop", Env::from_process("SHOP"), WorkerMode::Single);
+/// let cache = startup.stage("cache", (), async |_cx, ()| Ok(vec![1, 2, 3])).optional();
+/// startup.stage("sum", cache, async |_cx: StageContext, cache: Arc<Vec<i32>>| Ok(cache.len())).required();
+/// ```
 pub struct OptionalHandle<T> {
     pub(crate) key: StageKey,
     output: PhantomData<fn() -> T>,

@@ -53,7 +53,7 @@ pub struct StageFailure {
 pub struct NeverStarted {
     /// The stage.
     pub stage: StageName,
-    /// The prerequisites that were not up, and where they stood.
+    /// The prerequisites that it still waited for when the start ended, and where they ended.
     pub waited_for: Vec<(StageName, StageState)>,
 }
 

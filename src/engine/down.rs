@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::{Engine, Settled, hook::Hook, hook::panicked, plan::BoxStop, slice, up};
+use super::{Engine, Settled, hook::Hook, hook::panicked, plan::BoxStop, up};
 use crate::{
     contract::{
         board::Board,
@@ -86,6 +86,9 @@ impl Engine {
             .ids()
             .map(|id| self.board.graph.dependants(id).filter(|&each| !self.state(each).is_settled()).count())
             .collect();
+        for (id, _) in &self.in_use {
+            holding[id.index()] += 1;
+        }
         for id in self.in_state(&[StageState::Up]) {
             if holding[id.index()] == 0 {
                 self.stop(id, reason, deadline);
@@ -122,9 +125,10 @@ impl Engine {
         };
         self.change(id, Change::Stop);
         self.board.emit(&Event::StageStopping { stage: self.name(id) });
-        // A stage that needs nothing is the last of its chain.
-        let is_last = self.board.graph.prerequisites(id).next().is_none();
-        let slice = slice(deadline.saturating_duration_since(Instant::now()), is_last);
+        let slice = self
+            .heights
+            .share(id, self.limits.shutdown)
+            .of(deadline.saturating_duration_since(Instant::now()));
         let spec = &mut self.specs[id.index()];
         let slice = spec.stop_timeout.map_or(slice, |own| own.min(slice));
         let cx = StopContext { reason: reason.clone(), deadline: Instant::now() + slice };
@@ -226,12 +230,9 @@ impl Engine {
             self.summary.stuck.push((self.name(id), step));
         }
         for id in self.in_state(&[StageState::Up]) {
-            let above = self
-                .board
-                .graph
-                .dependants(id)
-                .find(|&each| !self.state(each).is_settled())
-                .map_or_else(|| self.name(id), |each| self.name(each));
+            let dependant = self.board.graph.dependants(id).find(|&each| !self.state(each).is_settled());
+            let user = self.in_use.iter().find(|(used, _)| *used == id).map(|(_, user)| user.clone());
+            let above = dependant.map(|each| self.name(each)).or(user).unwrap_or_else(|| self.name(id));
             self.summary.left_up.push((self.name(id), above));
         }
     }

@@ -1,42 +1,28 @@
-//! The life of a service: start, check, serve, drain, stop.
+//! The life of a service until it is ready, or rolled back. `serve` has the rest.
 
 use tokio::{
     sync::{mpsc, oneshot},
-    task::JoinSet,
-    time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until, timeout_at},
+    time::{Instant, sleep_until},
 };
-use tokio_util::sync::CancellationToken;
 
-use super::{
-    Announced, Command, Engine, Settled, defect,
-    health::{CHECK_INTERVAL, Checks},
-    hook::panicked,
-    stage_failure, up,
-};
+use super::{Announced, Command, Engine, Settled, defect, health::Checks, stage_failure, up};
 use crate::{
     codes::{LOCK_LOST, STARTUP_INTERRUPTED, STARTUP_TIMEOUT},
     contract::{
         board::Board,
-        context::{ServeContext, StageContext},
+        context::StageContext,
         event::Event,
         guard::LockLost,
-        outcome::{
-            FailurePhase, NeverStarted, StageFailure, StartupError, StopHook, StopProblem, StopReport,
-            StopSummary,
-        },
-        panic::Contained,
+        outcome::{FailurePhase, NeverStarted, StageFailure, StartupError, StopReport, StopSummary},
         state::{Change, Phase, StageState, StopReason, format_elapsed},
         status::Status,
     },
-    error::{StageError, StageResult},
+    error::StageError,
     ids::StageId,
 };
 
 /// Whom to tell that the service is ready, or why it is not.
 pub(crate) type ReadySender = oneshot::Sender<Result<(), Box<StartupError>>>;
-
-/// The `serve` hook while it runs.
-type Serving = JoinSet<StageResult<()>>;
 
 impl Engine {
     /// The whole life. It ends by itself when it was asked to stop, or when every handle is gone.
@@ -64,13 +50,13 @@ impl Engine {
     ) -> bool {
         let deadline = sleep_until(self.board.began + self.limits.startup);
         tokio::pin!(deadline);
-        let mut checks = Checks::new();
+        let mut checks = Checks::default();
         let mut checked = false;
         self.launch_first();
         loop {
             if self.starting == 0 && !checked {
                 checked = true;
-                self.launch_checks(&mut checks, &[]);
+                self.launch_checks(&mut checks);
             }
             if checked && checks.is_empty() {
                 return true;
@@ -78,7 +64,7 @@ impl Engine {
             tokio::select! {
                 biased;
                 Some(joined) = self.tasks.join_next() => self.settled_while_starting(joined),
-                Some(Ok((id, result))) = checks.join_next() => {
+                Some((id, result)) = checks.next() => {
                     self.failures.extend(self.book_check(id, result));
                 }
                 Some(announced) = self.announced.recv() => self.hear(announced),
@@ -91,7 +77,10 @@ impl Engine {
                 () = &mut deadline => self.startup_timeout(),
             }
             if !self.failures.is_empty() {
-                checks.shutdown().await;
+                self.board.set_stop_deadline(Instant::now() + self.limits.shutdown);
+                for (id, result) in self.end_checks(checks).await {
+                    self.failures.extend(self.book_check(id, result));
+                }
                 return false;
             }
         }
@@ -123,7 +112,8 @@ impl Engine {
         let deadline = Instant::now() + timeout;
         let cx = StageContext::new(self.board.clone(), id, self.cancel.child_token(), deadline);
         let announce = self.announce.clone();
-        let task = up::StartTask { cx, timeout, shutdown: limits.shutdown, announce };
+        let share = self.heights.share(id, limits.shutdown);
+        let task = up::StartTask { cx, timeout, shutdown: limits.shutdown, share, announce };
         self.tasks.spawn(task.run(start));
     }
 
@@ -207,7 +197,7 @@ impl Engine {
 
     /// The watchdog saw a hook keep its thread. It is told once; it fails the start when the stage's own
     /// time is up, because then the stage's task cannot say so itself.
-    fn stage_blocks(&mut self, id: StageId) {
+    pub(super) fn stage_blocks(&mut self, id: StageId) {
         let cell = self.board.cell(id);
         if cell.tell_blocking() {
             self.board.emit(&Event::StageBlocking { stage: self.name(id), step: cell.current_step() });
@@ -220,7 +210,7 @@ impl Engine {
         }
     }
 
-    fn lock_lost(&self, lost: &LockLost) -> StageFailure {
+    pub(super) fn lock_lost(&self, lost: &LockLost) -> StageFailure {
         let error = StageError::new(LOCK_LOST, lost.clone());
         self.failure_of("worker-mode", FailurePhase::Serve, error)
     }
@@ -229,6 +219,7 @@ impl Engine {
         let causes: Vec<String> = self.failures.iter().map(|failure| failure.error.to_string()).collect();
         self.board.emit(&Event::RollingBack { error: causes.join("; ") });
         let timeline = Status(self.board.clone()).timeline();
+        let waiting = self.waiting();
         let rollback = self.down(&StopReason::Rollback).await;
         // A stable sort: of two failures at the same instant the one that was known first stays first.
         self.failures.sort_by_key(|failure| failure.at);
@@ -240,7 +231,7 @@ impl Engine {
             primary,
             also: failures.collect(),
             cancelled: self.in_state(&[StageState::Cancelled]).into_iter().map(|id| self.name(id)).collect(),
-            never_started: self.never_started(),
+            never_started: waiting.into_iter().map(|each| self.never_started(each)).collect(),
             rollback,
             timeline,
         };
@@ -256,136 +247,26 @@ impl Engine {
         report
     }
 
-    fn never_started(&self) -> Vec<NeverStarted> {
-        let describe = |id: StageId| NeverStarted {
-            stage: self.name(id),
-            waited_for: self
-                .board
-                .graph
-                .prerequisites(id)
-                .filter(|&each| !self.board.cell(each).was_up())
-                .map(|each| (self.name(each), self.state(each)))
-                .collect(),
+    /// Each stage that was not launched, with the prerequisites that it waits for. What comes up later than
+    /// this is no longer what anyone waited for.
+    fn waiting(&self) -> Vec<(StageId, Vec<StageId>)> {
+        let lets_go_on = |id: StageId| {
+            let state = self.state(id);
+            state == StageState::Up || (self.board.cell(id).optional && state.is_settled())
         };
-        self.in_state(&[StageState::Skipped]).into_iter().map(describe).collect()
+        let waits_for =
+            |id| self.board.graph.prerequisites(id).filter(|&each| !lets_go_on(each)).collect::<Vec<_>>();
+        self.in_state(&[StageState::Pending]).into_iter().map(|id| (id, waits_for(id))).collect()
     }
 
-    /// Serves until there is a reason to stop, then stops everything.
-    async fn serve(mut self, commands: &mut mpsc::UnboundedReceiver<Command>) -> StopReport {
-        let shutdown = CancellationToken::new();
-        let mut serving = Serving::new();
-        let mut checks = Checks::new();
-        let (mut reason, mut failure) = match self.launch_serve(&mut serving, &shutdown) {
-            Ok(()) => self.until_asked(commands, &mut serving, &mut checks).await,
-            Err(error) => (StopReason::Failed, Some(self.failure_of("serve", FailurePhase::Serve, error))),
-        };
-        if self.limits.drain > std::time::Duration::ZERO && !serving.is_empty() && failure.is_none() {
-            self.board.set_phase(Phase::Draining);
-            self.board.emit(&Event::Draining { reason: reason.clone() });
-            tokio::select! {
-                () = sleep(self.limits.drain) => {}
-                Some(ended) = serving.join_next() => (reason, failure) = self.served(reason, ended),
-                lost = lost(&self.board) => {
-                    (reason, failure) = (StopReason::LockLost, Some(self.lock_lost(&lost)));
-                }
-            }
-        }
-        self.board.set_phase(Phase::Stopping);
-        shutdown.cancel();
-        checks.shutdown().await;
-        let began = Instant::now();
-        self.board.set_stop_deadline(began + self.limits.shutdown);
-        self.end_serving(&mut serving, &reason, &mut failure).await;
-        let mut summary = self.down(&reason).await;
-        summary.elapsed = began.elapsed();
-        StopReport { reason, failure, summary, timeline: Status(self.board.clone()).timeline() }
-    }
-
-    fn launch_serve(&mut self, serving: &mut Serving, shutdown: &CancellationToken) -> StageResult<()> {
-        let Some(serve) = self.serve.take() else { return Ok(()) };
-        let cx = ServeContext { shutdown: shutdown.clone(), status: Status(self.board.clone()) };
-        let future = self
-            .with_outputs(|outputs| serve(outputs, cx))
-            .ok_or_else(|| defect("serve was launched without its prerequisites"))?;
-        let mut contained = Contained::new(future);
-        serving.spawn(async move {
-            match (&mut contained).await {
-                Ok(result) => result,
-                Err(panic) => Err(panicked(panic)),
-            }
-        });
-        Ok(())
-    }
-
-    async fn until_asked(
-        &mut self,
-        commands: &mut mpsc::UnboundedReceiver<Command>,
-        serving: &mut Serving,
-        checks: &mut Checks,
-    ) -> (StopReason, Option<StageFailure>) {
-        let mut ticks = interval_at(Instant::now() + CHECK_INTERVAL, CHECK_INTERVAL);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let has_checks = self.specs.iter().any(|spec| spec.health.is_some());
-        let mut running: Vec<StageId> = Vec::new();
-        loop {
-            tokio::select! {
-                biased;
-                lost = lost(&self.board) => return (StopReason::LockLost, Some(self.lock_lost(&lost))),
-                command = commands.recv() => match command {
-                    Some(Command::Stop(reason)) => return (reason, None),
-                    Some(Command::Blocking(id)) => self.stage_blocks(id),
-                    None => return (StopReason::Requested("every handle was dropped".to_owned()), None),
-                },
-                Some(ended) = serving.join_next() => return self.served(StopReason::Finished, ended),
-                Some(Ok((id, result))) = checks.join_next() => {
-                    running.retain(|&each| each != id);
-                    // While serving, a failed check makes the service unready; it does not end it.
-                    let _unready = self.book_check(id, result);
-                }
-                _ = ticks.tick(), if has_checks => running.extend(self.launch_checks(checks, &running)),
-            }
-        }
-    }
-
-    /// The `serve` hook has ended.
-    fn served(
-        &self,
-        reason: StopReason,
-        ended: Result<StageResult<()>, tokio::task::JoinError>,
-    ) -> (StopReason, Option<StageFailure>) {
-        match ended.unwrap_or_else(|error| Err(defect(&error.to_string()))) {
-            Ok(()) => (reason, None),
-            Err(error) => (StopReason::Failed, Some(self.failure_of("serve", FailurePhase::Serve, error))),
-        }
-    }
-
-    /// Waits for the `serve` hook to finish, for at most half of the stop budget, then drops it.
-    async fn end_serving(
-        &mut self,
-        serving: &mut Serving,
-        reason: &StopReason,
-        failure: &mut Option<StageFailure>,
-    ) {
-        let limit = self.limits.shutdown / 2;
-        match timeout_at(Instant::now() + limit, serving.join_next()).await {
-            Ok(None) => {}
-            Ok(Some(ended)) => *failure = failure.take().or(self.served(reason.clone(), ended).1),
-            Err(_elapsed) => {
-                let error = format!("did not finish within {}", format_elapsed(limit));
-                let problem = StopProblem {
-                    stage: "serve".into(),
-                    hook: StopHook::Serve,
-                    error: StageError::from(error),
-                };
-                self.record_problem(problem);
-                serving.shutdown().await;
-            }
-        }
+    fn never_started(&self, (id, waits_for): (StageId, Vec<StageId>)) -> NeverStarted {
+        let waited_for = waits_for.into_iter().map(|each| (self.name(each), self.state(each))).collect();
+        NeverStarted { stage: self.name(id), waited_for }
     }
 }
 
 /// Resolves when the right to be the only worker is lost, and never where there is none to lose.
-async fn lost(board: &Board) -> LockLost {
+pub(super) async fn lost(board: &Board) -> LockLost {
     match board.published_worker() {
         Some(guard) => guard.lost().await,
         None => std::future::pending().await,

@@ -33,14 +33,17 @@ use crate::{
     ids::StageId,
 };
 
+mod budget;
 mod down;
 mod health;
 mod hook;
 mod life;
 pub(crate) mod plan;
 pub(crate) mod running;
+mod serve;
 mod up;
 
+use budget::Heights;
 pub(crate) use hook::BLOCKING_TICKS;
 use plan::{BoxServe, Spec};
 
@@ -72,13 +75,6 @@ impl Default for Limits {
 /// How long a start hook that was asked to end may take before its future is dropped.
 const CANCEL_GRACE: Duration = Duration::from_secs(2);
 
-/// How much of what is left of the budget one hook may use: half, so that a hook that hangs leaves the
-/// others their share, however many of them hang; the last one nearly all, so that the engine still hears
-/// of it before the budget itself ends.
-fn slice(left: Duration, is_last: bool) -> Duration {
-    if is_last { left - left / 16 } else { left / 2 }
-}
-
 /// What the outside asks of the engine.
 #[derive(Debug)]
 pub(crate) enum Command {
@@ -102,14 +98,23 @@ struct Announced {
 
 type SharedOutputs = Arc<Mutex<Vec<Option<Output>>>>;
 
+/// What a plan is beside its graph.
+pub(crate) struct Hooks {
+    pub(crate) specs: Vec<Spec>,
+    pub(crate) serve: Option<BoxServe>,
+    pub(crate) serve_needs: Vec<StageId>,
+}
+
 pub(crate) struct Engine {
     board: Arc<Board>,
     limits: Limits,
     specs: Vec<Spec>,
     serve: Option<BoxServe>,
+    serve_needs: Vec<StageId>,
     outputs: SharedOutputs,
     /// For each stage, how many prerequisites have not settled.
     waiting: Vec<u32>,
+    heights: Heights,
     /// How many stages have not come to the end of their start.
     starting: usize,
     tasks: JoinSet<Settled>,
@@ -120,10 +125,14 @@ pub(crate) struct Engine {
     /// Failures that end the start, in the order in which they became known.
     failures: Vec<StageFailure>,
     summary: StopSummary,
+    /// Stages that a hook uses which can be neither ended nor dropped, with the name of whose hook it is:
+    /// they stay up (docs/adr/0001).
+    in_use: Vec<(StageId, StageName)>,
 }
 
 impl Engine {
-    pub(crate) fn new(board: Arc<Board>, limits: Limits, specs: Vec<Spec>, serve: Option<BoxServe>) -> Self {
+    pub(crate) fn new(board: Arc<Board>, limits: Limits, hooks: Hooks) -> Self {
+        let Hooks { specs, serve, serve_needs } = hooks;
         let (announce, announced) = mpsc::unbounded_channel();
         let waiting: Vec<u32> = board
             .graph
@@ -133,17 +142,20 @@ impl Engine {
         Self {
             outputs: Arc::new(Mutex::new(vec![None; specs.len()])),
             starting: specs.len(),
+            heights: Heights::new(&board),
             waiting,
             board,
             limits,
             specs,
             serve,
+            serve_needs,
             tasks: JoinSet::new(),
             announce,
             announced,
             cancel: CancellationToken::new(),
             failures: Vec::new(),
             summary: StopSummary::default(),
+            in_use: Vec::new(),
         }
     }
 
@@ -206,6 +218,11 @@ impl Engine {
             attempts: 1,
             at: now,
         }
+    }
+
+    /// How long what was asked to end may take before it is dropped, and to be dropped.
+    fn grace(&self) -> Duration {
+        CANCEL_GRACE.min(self.limits.shutdown / 4)
     }
 
     /// The stages in one of the given states, in the order in which they were added.

@@ -60,6 +60,7 @@ pub(crate) struct Plan {
     /// The stage that every other one depends on.
     root: Option<StageId>,
     pub(crate) serve: Option<BoxServe>,
+    pub(crate) serve_needs: Vec<StageId>,
 }
 
 impl Plan {
@@ -72,6 +73,7 @@ impl Plan {
             problems: Vec::new(),
             root: None,
             serve: None,
+            serve_needs: Vec::new(),
         }
     }
 
@@ -133,7 +135,7 @@ impl Plan {
         F: FnOnce(ServeContext, N::Values) -> Fut + Send + 'static,
         Fut: Future<Output = StageResult<()>> + Send + 'static,
     {
-        self.check_keys(&"serve".into(), |keys| needs.keys(keys));
+        self.serve_needs = self.check_keys(&"serve".into(), |keys| needs.keys(keys));
         self.serve = Some(Box::new(move |outputs, cx| {
             let values = needs.take(outputs)?;
             Some(Box::pin(async move { serve(cx, values).await }))

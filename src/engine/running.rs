@@ -10,7 +10,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{Command, Engine, Limits, SharedOutputs, defect, plan::Plan};
+use super::{Command, Engine, Hooks, Limits, SharedOutputs, defect, plan::Plan};
 use crate::{
     codes::GRAPH_INVALID,
     contract::{
@@ -67,7 +67,8 @@ impl Prepared {
         let cells =
             plan.specs.iter().map(|spec| Cell::new(spec.optional, spec.timeout.unwrap_or(limits.stage)));
         let board = Board::new(plan.graph, order, cells.collect(), sink);
-        let engine = Engine::new(board.clone(), limits, plan.specs, plan.serve);
+        let hooks = Hooks { specs: plan.specs, serve: plan.serve, serve_needs: plan.serve_needs };
+        let engine = Engine::new(board.clone(), limits, hooks);
         let (sender, commands) = mpsc::unbounded_channel();
         Ok(Self { engine, commands, control: Control(sender), board })
     }

@@ -8,7 +8,8 @@ use tokio::{
 };
 
 use super::{
-    Announced, CANCEL_GRACE, Settled, defect, hook::Hook, hook::panicked, plan::Start, slice, stage_failure,
+    Announced, CANCEL_GRACE, Settled, budget::Share, defect, hook::Hook, hook::panicked, plan::Start,
+    stage_failure,
 };
 use crate::{
     codes::{STAGE_BLOCKED_EXECUTOR, STAGE_FAILED, STAGE_TIMEOUT},
@@ -18,7 +19,7 @@ use crate::{
         event::Event,
         needs::Output,
         outcome::{FailurePhase, StageFailure, StopHook, StopProblem},
-        panic::Panicked,
+        panic::{Panicked, contain},
         state::format_elapsed,
     },
     error::StageError,
@@ -40,6 +41,8 @@ pub(super) struct StartTask {
     pub(super) cx: StageContext,
     pub(super) timeout: Duration,
     pub(super) shutdown: Duration,
+    /// What this stage may use of the time to stop.
+    pub(super) share: Share,
     pub(super) announce: mpsc::UnboundedSender<Announced>,
 }
 
@@ -55,7 +58,11 @@ impl StartTask {
         let id = self.cx.id();
         let mut problems = Vec::new();
         let outcome = self.attempts(start.as_mut(), &mut problems).await;
-        self.cx.discard_undos();
+        // What the hooks had captured is dropped here, and a destructor may panic.
+        let cx = self.cx.clone();
+        if let Err(panic) = contain(move || (cx.discard_undos(), drop(start))) {
+            problems.push(self.problem(panicked(panic)));
+        }
         Settled::Start { id, outcome, problems }
     }
 
@@ -76,8 +83,10 @@ impl StartTask {
             let Some(delay) = delay else {
                 return self.fail(error, problems).await;
             };
-            if !self.undo(problems).await {
-                // What could not be undone may still be there: another attempt would acquire it twice.
+            let undone = self.undo(problems).await;
+            // What could not be undone may still be there: another attempt would acquire it twice. And
+            // the undo may have used up the time that was left.
+            if !undone || Instant::now() + delay >= self.cx.deadline() {
                 return self.fail(error, problems).await;
             }
             self.board().emit(&Event::StageRetrying {
@@ -87,13 +96,18 @@ impl StartTask {
                 error: error.to_string(),
             });
             tokio::select! {
-                () = sleep(delay) => { self.cx.next_attempt(); }
+                biased;
                 () = self.cx.cancelled() => return Outcome::Ended { announced: false },
+                () = sleep(delay) => { self.cx.next_attempt(); }
             }
         }
     }
 
     async fn attempt(&self, start: &mut dyn Start, problems: &mut Vec<StopProblem>) -> Attempt {
+        if self.cx.is_cancelled() {
+            // The end of the start came between the launch and the first poll: nothing more begins.
+            return Attempt::Ended { announced: false };
+        }
         let Some(future) = start.attempt(self.cx.clone()) else {
             return Attempt::Error(defect("a start hook was asked for twice"));
         };
@@ -176,11 +190,12 @@ impl StartTask {
         let now = Instant::now();
         // An attempt may be undone long before anything stops; it then has a budget of its own.
         let left = self.board().stop_deadline().map_or(self.shutdown, |at| at.saturating_duration_since(now));
-        let needs_nothing = self.board().graph.prerequisites(self.id()).next().is_none();
-        let deadline = now + slice(left, needs_nothing);
+        let budget = self.share.of(left);
+        let deadline = now + budget;
+        let all = self.cx.undo_count();
         while let Some(undo) = self.cx.pop_undo() {
             let left = deadline.saturating_duration_since(Instant::now());
-            let slice = slice(left, self.cx.undo_count() == 0);
+            let slice = Share::new(budget, all, self.cx.undo_count() + 1).of(left);
             if let Err(error) = self.run_undo(undo, slice).await {
                 problems.push(self.problem(error));
             }

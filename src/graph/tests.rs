@@ -31,6 +31,21 @@ fn every_problem_of_a_graph_is_listed_at_once() {
 }
 
 #[test]
+fn an_edge_that_carries_data_stays_one_and_is_said_once() {
+    for (edges, kept) in [
+        ([Edge::Data, Edge::Order], Edge::Data),
+        ([Edge::Order, Edge::Data], Edge::Data),
+        ([Edge::Order, Edge::Order], Edge::Order),
+    ] {
+        let mut graph = graph(&[("a", &[]), ("b", &[])]);
+        for edge in edges {
+            graph.depend(StageId(1), StageId(0), edge);
+        }
+        assert_eq!(graph.inner.edge_weights().collect::<Vec<_>>(), [&kept]);
+    }
+}
+
+#[test]
 fn a_cycle_is_told_with_its_whole_path() {
     let problems = graph(&[("root", &[]), ("a", &[0, 3]), ("b", &[1]), ("c", &[2])]).order().unwrap_err();
     let [GraphProblem::Cycle(path)] = problems.as_slice() else { panic!("{problems:?}") };

@@ -72,15 +72,18 @@ impl Watchdog {
     }
 
     fn beat(&self) {
+        let (mut lost, mut end) = (None, None);
         while !self.over.load(Ordering::Acquire) {
-            let idle = self.board.phase() == Phase::Ready && self.request.since().is_none();
-            thread::park_timeout(if idle { IDLE_BEAT } else { BEAT });
+            thread::park_timeout(self.until_next(end));
             self.board.tick();
             let blocking: Vec<StageId> = self.board.blocking_for(BLOCKING_TICKS).collect();
             for &stage in &blocking {
                 self.control.blocking(stage);
             }
-            if !self.over.load(Ordering::Acquire) && self.is_over_time(&blocking) {
+            lost = lost.or_else(|| self.is_lost().then(Instant::now));
+            end = self.end(&blocking, lost);
+            let is_over_time = end.is_some_and(|end| Instant::now() >= end);
+            if is_over_time && !self.over.load(Ordering::Acquire) {
                 let stalled = self.stalled(&blocking);
                 write_stderr(&(self.report)(&stalled));
                 // Exit handlers and destructors are just what may hang; the kernel closes the lock file.
@@ -89,24 +92,37 @@ impl Watchdog {
         }
     }
 
-    /// Whether the engine had all the time it may have, and is still not done.
-    fn is_over_time(&self, blocking: &[StageId]) -> bool {
-        let now = Instant::now();
+    /// How long to sleep: a beat, but not past the time at which the process must end.
+    fn until_next(&self, end: Option<Instant>) -> Duration {
+        let idle = self.board.phase() == Phase::Ready && self.request.since().is_none();
+        // Nobody wakes the thread when the service stops by itself, so it must wake within the budget.
+        let beat = if idle { self.limits.shutdown.clamp(BEAT, IDLE_BEAT) } else { BEAT };
+        end.map_or(beat, |end| beat.min(end.saturating_duration_since(Instant::now())))
+    }
+
+    /// Whether the right to be the only worker is lost. The engine hears of it too, unless hooks keep every
+    /// thread of the runtime; then nobody else would end this process beside the next holder.
+    fn is_lost(&self) -> bool {
+        self.board.published_worker().is_some_and(|guard| guard.check().is_err())
+    }
+
+    /// When the engine has had all the time it may have, as far as that is known now.
+    fn end(&self, blocking: &[StageId], lost: Option<Instant>) -> Option<Instant> {
         if let Some(deadline) = self.board.stop_deadline() {
-            return now > deadline.into_std() + MARGIN;
+            return Some(deadline.into_std() + MARGIN);
         }
         let to_stop = self.limits.shutdown + MARGIN;
-        let asked = self.request.since().is_some_and(|at| now > at + self.limits.drain + to_stop);
-        let starting = self.board.phase() == Phase::Starting;
-        let too_long = starting && now > self.began + self.limits.startup + to_stop;
+        let asked = self.request.since().map(|at| at + self.limits.drain + to_stop);
+        let lost = lost.map(|at| at + to_stop);
+        let is_starting = self.board.phase() == Phase::Starting;
+        let limit = is_starting.then(|| self.began + self.limits.startup + to_stop);
         // A blocked hook may keep the only thread there is, so that the engine cannot even begin to stop.
-        let blocked = starting
-            && blocking.iter().any(|&id| {
-                let cell = self.board.cell(id);
-                let launched = cell.launched_after().unwrap_or_default();
-                self.board.began.into_std().elapsed().saturating_sub(launched) > cell.timeout + to_stop
-            });
-        asked || too_long || blocked
+        let blocked = blocking.iter().filter(|_| is_starting).map(|&id| {
+            let cell = self.board.cell(id);
+            let launched = cell.launched_after().unwrap_or_default();
+            self.board.began.into_std() + launched + cell.timeout + to_stop
+        });
+        blocked.chain(asked).chain(lost).chain(limit).min()
     }
 
     fn stalled(&self, blocking: &[StageId]) -> Stalled {

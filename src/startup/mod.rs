@@ -35,20 +35,7 @@ use crate::{
 mod worker_mode;
 
 use worker_mode::Acquire;
-pub use worker_mode::WorkerLock;
-
-/// Whether several workers of the application may run. There is no default: to run without a decision
-/// does not compile.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum WorkerMode {
-    /// Exactly one worker may run; a second one is refused.
-    Single,
-    /// Any number may run. The reason stands in the line that says the service is ready.
-    Many {
-        /// Why that is safe, for people.
-        reason: String,
-    },
-}
+pub use worker_mode::{WorkerLock, WorkerMode};
 
 /// The stages of an application, and under which rules they start.
 ///
@@ -72,11 +59,11 @@ pub struct Startup {
     version: Option<String>,
     env: Env,
     instance: InstanceId,
-    plan: Plan,
+    pub(crate) plan: Plan,
     mode: WorkerMode,
     worker_variables: Vec<String>,
     allow_unshared: String,
-    sink: Option<EventSink>,
+    pub(crate) sink: Option<EventSink>,
     worker: Handle<WorkerLock>,
     acquire: Arc<OnceLock<Acquire>>,
 }
@@ -211,12 +198,12 @@ impl Startup {
     ///
     /// What was not declared cannot be reached, because only a handle leads to a stage's output:
     ///
-    /// ```compile_fail
+    /// ```compile_fail,E0631
     /// # use solostart::{Env, Startup, StageContext, WorkerMode};
     /// # use std::sync::Arc;
     /// # let mut startup = Startup::new("shop", Env::from_process("SHOP"), WorkerMode::Single);
     /// let numbers = startup.stage("numbers", (), async |_cx, ()| Ok(vec![1, 2, 3])).required();
-    /// startup.stage("sum", (), async |_cx, numbers: Arc<Vec<i32>>| Ok(numbers.len())).required();
+    /// startup.stage("sum", (), async |_cx: StageContext, n: Arc<Vec<i32>>| Ok(n.len())).required();
     /// ```
     pub fn stage<N, T, F, Fut>(
         &mut self,

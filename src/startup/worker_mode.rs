@@ -13,6 +13,24 @@ use crate::{
     instance::worker_mode::{HeldWorker, WorkerConfig, acquire},
 };
 
+/// Whether several workers of the application may run. There is no default: to run without a decision
+/// does not compile.
+///
+/// ```compile_fail,E0061
+/// # use solostart::{Env, Startup};
+/// let startup = Startup::new("shop", Env::from_process("SHOP"));
+/// ```
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum WorkerMode {
+    /// Exactly one worker may run; a second one is refused.
+    Single,
+    /// Any number may run. The reason stands in the line that says the service is ready.
+    Many {
+        /// Why that is safe, for people.
+        reason: String,
+    },
+}
+
 /// How the `worker-mode` stage takes its lock; known only when everything was declared.
 pub(super) enum Acquire {
     Lock(Box<WorkerConfig>),

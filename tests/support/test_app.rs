@@ -1,5 +1,5 @@
-//! An application that misbehaves on demand: `TESTAPP_SCENARIO` says how. The tests in `tests/processes.rs`
-//! look at it from outside, as an operator would.
+//! An application that misbehaves on demand: `TESTAPP_SCENARIO` says how. The tests in `tests/processes.rs` and
+//! `tests/budget.rs` look at it from outside, as an operator would.
 
 #![allow(clippy::print_stderr, clippy::panic, reason = "it misbehaves on purpose and says what it does")]
 
@@ -23,16 +23,23 @@ fn main() -> ExitCode {
 /// `worker-mode -> base -> subject`, then serve. What the scenario says happens in `subject`.
 fn plan(startup: &mut Startup, scenario: &str) -> StageResult<()> {
     let base = startup
-        .stage("base", (), async |_cx, ()| Ok(()))
+        .stage("base", (), async |_cx, ()| {
+            eprintln!("base starts");
+            Ok(())
+        })
         .stop(async |_base, _cx| {
             eprintln!("base stopped");
             Ok(())
         })
         .required();
-    let (starting, stopping) = (scenario.to_owned(), scenario.to_owned());
+    let (starting, stopping, checked) = (scenario.to_owned(), scenario.to_owned(), scenario.to_owned());
     let subject = startup
         .stage("subject", base, async move |cx: StageContext, _base: Arc<()>| start(&starting, cx).await)
         .stop(async move |_subject, _cx| stop(&stopping).await)
+        .health(move |_subject| {
+            let blocks = checked == "health-block";
+            async move { if blocks { block() } else { Ok(()) } }
+        })
         .required();
     let serving = scenario.to_owned();
     startup.serve(subject, async move |cx: ServeContext, _subject: Arc<()>| match serving.as_str() {
@@ -40,6 +47,8 @@ fn plan(startup: &mut Startup, scenario: &str) -> StageResult<()> {
         "serve-panic" => panic!("the listener broke"),
         "finish" => Ok(()),
         "serve-hang" => pending().await,
+        "serve-block" => block(),
+        "serve-await-blocking" => await_blocking().await,
         _ => {
             cx.shutdown_requested().await;
             Ok(())
@@ -54,6 +63,11 @@ async fn start(scenario: &str, cx: StageContext) -> StageResult<()> {
         eprintln!("subject undone");
         Ok(())
     });
+    if let Some(how) = scenario.strip_prefix("undo-").map(str::to_owned) {
+        cx.on_rollback(async move || stop(&format!("stop-{how}")).await);
+        eprintln!("subject hangs");
+        return pending().await;
+    }
     match scenario {
         "error" => Err("no luck today").hint("try tomorrow"),
         "panic" => panic!("kaput"),
@@ -61,10 +75,17 @@ async fn start(scenario: &str, cx: StageContext) -> StageResult<()> {
             eprintln!("subject hangs");
             pending().await
         }
-        "block" => loop {
-            eprintln!("subject blocks");
-            thread::sleep(Duration::from_secs(3600));
-        },
+        "late" => {
+            eprintln!("subject hangs");
+            cx.cancelled().await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            Ok(())
+        }
+        "await-blocking" => {
+            eprintln!("subject hangs");
+            await_blocking().await
+        }
+        "block" => block(),
         "spawn-blocking" => {
             tokio::task::spawn_blocking(|| thread::sleep(Duration::from_secs(3600)));
             Ok(())
@@ -76,10 +97,24 @@ async fn start(scenario: &str, cx: StageContext) -> StageResult<()> {
 async fn stop(scenario: &str) -> StageResult<()> {
     match scenario {
         "stop-error" => Err("the handle is stale".into()),
+        "stop-panic" => panic!("kaput"),
         "stop-hang" => pending().await,
-        "stop-block" => loop {
-            thread::sleep(Duration::from_secs(3600));
-        },
+        "stop-block" => block(),
+        "stop-await-blocking" => await_blocking().await,
         _ => Ok(()),
     }
+}
+
+/// Keeps its thread, for longer than any test waits.
+fn block() -> StageResult<()> {
+    eprintln!("subject blocks");
+    loop {
+        thread::sleep(Duration::from_secs(3600));
+    }
+}
+
+/// Waits, as one should, for a blocking call that never returns.
+async fn await_blocking() -> StageResult<()> {
+    tokio::task::spawn_blocking(|| thread::sleep(Duration::from_secs(3600))).await?;
+    Ok(())
 }

@@ -128,7 +128,7 @@ async fn undos_that_fail_panic_or_hang_are_named_and_the_others_run() {
     let problems: Vec<_> = error.rollback.problems.iter().map(|each| each.error.to_string()).collect();
     assert_eq!(
         problems,
-        ["did not finish within 2.00s (registered during `open`)", "oh", "cannot"],
+        ["did not finish within 1.50s (registered during `open`)", "oh", "cannot"],
         "last in, first out"
     );
     assert!(log.position("first undone") < log.position("stopped base"));
