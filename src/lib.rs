@@ -56,6 +56,7 @@
 //! - What a process does between [`WorkerGuard::check`] and its effect can overlap with the next holder.
 //! - Panics are contained only where the program is built with `panic = "unwind"`, which is the default.
 
+mod cli;
 mod clock;
 pub mod codes;
 mod contract;

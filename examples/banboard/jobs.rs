@@ -138,7 +138,7 @@ impl Follower {
             .map_err(|cause| FollowError::Log { log: self.log.clone(), cause })?;
         let (position, more, ban_time) = (batch.position.clone(), batch.more, self.ban_time);
         if position != from {
-            self.database.write(move |tx| Ok(store::ingest(tx, &batch, ban_time)?)).await?;
+            self.database.fenced(move |tx| Ok(store::ingest(tx, &batch, ban_time)?)).await?;
         }
         self.position = Some(position);
         Ok(more)
@@ -194,12 +194,12 @@ pub(crate) fn scheduler(env: &Env) -> Scheduler<Arc<Database>> {
 }
 
 async fn expire(database: Arc<Database>) -> StageResult<()> {
-    let expired = database.write(|tx| Ok(store::expire(tx)?)).await?;
+    let expired = database.fenced(|tx| Ok(store::expire(tx)?)).await?;
     tracing::debug!(expired, "bans expired");
     Ok(())
 }
 
 async fn count_hours(database: Arc<Database>) -> StageResult<()> {
-    database.write(|tx| Ok(store::count_hours(tx)?)).await?;
+    database.fenced(|tx| Ok(store::count_hours(tx)?)).await?;
     Ok(())
 }

@@ -1,8 +1,15 @@
 //! The subcommands that every application has. Floor 5. None of them takes the lock.
 
-use std::ffi::OsString;
+use std::{
+    ffi::OsString,
+    io::{self, Write},
+};
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+
+use crate::{error::ErrorKind, startup::Startup};
+
+mod lock;
 
 /// What the command line asks for.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -22,6 +29,32 @@ pub(crate) struct Refused {
     pub(crate) is_mistake: bool,
 }
 
+impl Refused {
+    /// Tells the user, and returns the exit code.
+    pub(crate) fn tell(&self) -> u8 {
+        if self.is_mistake {
+            let _nobody_reads = io::stderr().lock().write_all(self.text.as_bytes());
+            return ErrorKind::Usage.exit_code();
+        }
+        print(&self.text);
+        0
+    }
+}
+
+/// Does what was asked, and returns the exit code.
+pub(crate) fn answer(request: &Request, startup: &Startup) -> u8 {
+    match *request {
+        Request::Run => 0,
+        Request::LockStatus { json } => lock::status(startup, json),
+        Request::LockBreak { token } => lock::break_lease(startup, token),
+    }
+}
+
+/// Writes an answer to stdout. A reader that has gone away has read enough.
+fn print(text: &str) {
+    let _reader_is_gone = io::stdout().lock().write_all(text.as_bytes());
+}
+
 /// Reads the command line, without the program's name.
 pub(crate) fn parse(
     service: &str,
@@ -37,28 +70,25 @@ pub(crate) fn parse(
 
 fn command(service: &str, version: Option<&str>) -> Command {
     let json = Arg::new("json").long("json").action(ArgAction::SetTrue).help("As one line of JSON");
-    let token = Arg::new("token")
-        .long("token")
-        .required(true)
-        .value_parser(value_parser!(u64))
-        .help("The token that `lock status` shows, so that no other acquisition can be broken by mistake");
-    let command = Command::new(service.to_owned())
-        .about("Without a command, the service runs")
-        .subcommand(
-            Command::new("lock")
-                .about("Look at, or break, the right to be the only worker")
-                .subcommand_required(true)
-                .subcommand(
-                    Command::new("status")
-                        .about("Who has the right, and by which evidence; takes nothing, changes nothing")
-                        .arg(json),
-                )
-                .subcommand(
-                    Command::new("break")
-                        .about("Free the lease of a holder that is gone; refused while it shows any sign of life")
-                        .arg(token),
-                ),
+    let token =
+        Arg::new("token").long("token").required(true).value_parser(value_parser!(u64)).help(
+            "The token that `lock status` shows, so that no other acquisition can be broken by mistake",
         );
+    let command = Command::new(service.to_owned()).about("Without a command, the service runs").subcommand(
+        Command::new("lock")
+            .about("Look at, or break, the right to be the only worker")
+            .subcommand_required(true)
+            .subcommand(
+                Command::new("status")
+                    .about("Who has the right, and by which evidence; takes nothing, changes nothing")
+                    .arg(json),
+            )
+            .subcommand(
+                Command::new("break")
+                    .about("Free the lease of a holder that is gone; refused while it shows any sign of life")
+                    .arg(token),
+            ),
+    );
     match version {
         Some(version) => command.version(version.to_owned()),
         None => command,
@@ -93,12 +123,17 @@ mod tests {
     fn the_lock_is_looked_at_and_broken_by_its_exact_token() {
         assert_eq!(parse_words(&["lock", "status"]).ok(), Some(Request::LockStatus { json: false }));
         assert_eq!(parse_words(&["lock", "status", "--json"]).ok(), Some(Request::LockStatus { json: true }));
-        assert_eq!(parse_words(&["lock", "break", "--token", "17"]).ok(), Some(Request::LockBreak { token: 17 }));
+        assert_eq!(
+            parse_words(&["lock", "break", "--token", "17"]).ok(),
+            Some(Request::LockBreak { token: 17 })
+        );
     }
 
     #[test]
     fn a_mistake_says_how_it_is_meant_and_a_question_is_no_mistake() {
-        for wrong in [&["lokc"][..], &["lock"], &["lock", "break"], &["lock", "break", "--token", "x"], &["--now"]] {
+        for wrong in
+            [&["lokc"][..], &["lock"], &["lock", "break"], &["lock", "break", "--token", "x"], &["--now"]]
+        {
             let refused = parse_words(wrong).unwrap_err();
             assert!(refused.is_mistake, "{wrong:?}");
             assert!(refused.text.contains("Usage:") || refused.text.contains("--help"), "{}", refused.text);

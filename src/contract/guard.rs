@@ -145,15 +145,13 @@ impl WorkerGuard {
         }
     }
 
-    /// Whether the process must end at once, whatever it still has to do: somebody else may soon be the
-    /// only worker.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the watchdog thread"))]
+    #[cfg(test)]
     pub(crate) fn hard_limit_passed(&self) -> bool {
         self.until_hard_limit() == Some(Duration::ZERO)
     }
 
-    /// How long until [`hard_limit_passed`](Self::hard_limit_passed), unless the lease is renewed before;
-    /// `None` where nothing limits it.
+    /// How long until the process must have ended, whatever it still has to do, because somebody else may then
+    /// be the only worker; unless the lease is renewed before. `None` where nothing limits it.
     pub(crate) fn until_hard_limit(&self) -> Option<Duration> {
         let limit = self.0.hard_limit.load(Ordering::Acquire);
         (limit != NEVER).then(|| Duration::from_nanos(limit).saturating_sub(boot_time()))

@@ -5,7 +5,6 @@
 //! system that is known to keep it (`mounts`, `sharing`), then a row that says who holds, under which number
 //! and until when (`lease`). `worker_mode` puts them in their order.
 
-#[cfg_attr(not(test), expect(dead_code, reason = "for the subcommands"))]
 mod breaking;
 pub(crate) mod data_dir;
 mod declared;
@@ -21,7 +20,6 @@ mod mounts;
 mod other_process;
 mod sharing;
 mod siblings;
-#[cfg_attr(not(test), expect(dead_code, reason = "for the subcommands"))]
 mod status;
 #[cfg(test)]
 mod testing;

@@ -11,10 +11,9 @@ use std::{
 use uuid::Uuid;
 
 pub(crate) use super::lease::timings::Timings;
-#[expect(unused_imports, reason = "for the subcommands")]
 pub(crate) use super::{
-    breaking::{Broken, break_lease},
-    status::{FlockStatus, LeaseStatus, LockStatus, Verdict, status},
+    breaking::break_lease,
+    status::{FlockStatus, LockStatus, Verdict, status},
 };
 use super::{
     data_dir, declared,
@@ -72,7 +71,6 @@ pub(crate) struct WorkerConfig {
 impl WorkerConfig {
     /// How long [`acquire`] may take by rule: the wait that is configured, and the observation of a lease
     /// whose holder may be dead. The limit of the stage must be longer.
-    #[expect(dead_code, reason = "for the stage's limit")]
     pub(crate) fn longest(&self) -> Duration {
         self.wait.unwrap_or_default() + Protocol::patience(self.timings.ttl)
     }

@@ -26,6 +26,11 @@ pub(crate) use emergency::{Stalled, StalledStage, emergency};
 pub(crate) use failure::{startup_failure, stop_failure};
 pub(crate) use lines::{interrupted, ready, stopped, warnings};
 
+/// `text` as one line of printable ASCII, without what a URL in it may hide, and cut where it is endless.
+pub(crate) fn printable(text: &str) -> String {
+    clean::clean(text, 2_000)
+}
+
 /// Who reports: the last line of every block.
 #[derive(Clone, Debug)]
 pub(crate) struct Identity {

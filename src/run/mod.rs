@@ -10,6 +10,7 @@ use std::{
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
+    cli::{self, Request},
     clock,
     codes::{GRAPH_INVALID, STAGE_FAILED, STARTUP_INTERRUPTED},
     contract::{
@@ -76,7 +77,11 @@ pub fn run(name: &str, plan: impl FnOnce(&mut Startup) -> StageResult<()>) -> Ex
         at: clock::wall_clock(),
     };
     let ready = match planned {
-        Ok(Ok(())) => startup.prepare(),
+        Ok(Ok(())) => match cli::parse(name, startup.version_text(), std::env::args_os().skip(1)) {
+            Ok(Request::Run) => startup.prepare(),
+            Ok(request) => return ExitCode::from(cli::answer(&request, &startup)),
+            Err(refused) => return ExitCode::from(refused.tell()),
+        },
         Ok(Err(error)) => Err(broken("plan", error)),
         Err(panic) => Err(broken("plan", StageError::new(GRAPH_INVALID, panic))),
     };

@@ -108,8 +108,11 @@ impl Watchdog {
 
     /// When the engine has had all the time it may have, as far as that is known now.
     fn end(&self, blocking: &[StageId], lost: Option<Instant>) -> Option<Instant> {
+        // Past this, somebody else may soon be the only worker, whatever is still to be stopped here.
+        let hard_limit = self.board.published_worker().and_then(|guard| guard.until_hard_limit());
+        let hard_limit = hard_limit.map(|left| Instant::now() + left);
         if let Some(deadline) = self.board.stop_deadline() {
-            return Some(deadline.into_std() + MARGIN);
+            return hard_limit.into_iter().chain([deadline.into_std() + MARGIN]).min();
         }
         let to_stop = self.limits.shutdown + MARGIN;
         let asked = self.request.since().map(|at| at + self.limits.drain + to_stop);
@@ -122,7 +125,7 @@ impl Watchdog {
             let launched = cell.launched_after().unwrap_or_default();
             self.board.began.into_std() + launched + cell.timeout + to_stop
         });
-        blocked.chain(asked).chain(lost).chain(limit).min()
+        blocked.chain(asked).chain(lost).chain(limit).chain(hard_limit).min()
     }
 
     fn stalled(&self, blocking: &[StageId]) -> Stalled {

@@ -1,13 +1,13 @@
 //! What an application declares: its stages, and under which rules they run. Floor 5.
 
 use std::{
-    ffi::OsStr,
     fmt,
     future::Future,
     path::PathBuf,
     sync::{Arc, OnceLock},
-    time::Duration,
 };
+
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     contract::{
@@ -25,13 +25,10 @@ use crate::{
     error::StageResult,
     graph::{GraphProblem, StageName},
     ids::{InstanceId, is_stage_name},
-    instance::worker_mode::{Timings, WorkerConfig},
-    settings::{
-        Env, EnvWarning,
-        paths::{data_dir, database_path},
-    },
+    settings::{Env, EnvWarning, paths::data_dir},
 };
 
+mod config;
 mod worker_mode;
 
 use worker_mode::Acquire;
@@ -256,10 +253,14 @@ impl Startup {
     /// runs: the environment first, because it can be mended without a new version.
     pub(crate) fn prepare(mut self) -> Result<Ready, Box<StartupError>> {
         let limits = self.limits();
-        let config = self.worker_config();
+        let given_up = CancellationToken::new();
+        let config = self.worker_config(given_up.clone());
+        if self.mode == WorkerMode::Single {
+            self.give_time_to_wait(&config, limits);
+        }
         let mut notes = Vec::new();
         let acquire = match &self.mode {
-            WorkerMode::Single => Acquire::Lock(Box::new(config)),
+            WorkerMode::Single => Acquire::Lock(Box::new(config), given_up),
             WorkerMode::Many { reason } => {
                 notes.push(format!("several workers are allowed: {reason}"));
                 Acquire::Nothing
@@ -271,94 +272,6 @@ impl Startup {
         let _set_before = self.acquire.set(acquire);
         let prepared = Prepared::new(self.plan, limits, self.sink.take())?;
         Ok(Ready { prepared, limits, warnings, notes, worker: self.worker })
-    }
-
-    fn limits(&mut self) -> Limits {
-        let defaults = Limits::default();
-        let env = self.env.clone();
-        let duration = |name: &str, about: &'static str, example: &'static str, default: Duration| {
-            env.var(name).describe(about).example(example).duration().default(default)
-        };
-        let limits = Limits {
-            startup: duration(
-                "STARTUP_TIMEOUT",
-                "How long the whole start may take.",
-                "5m",
-                defaults.startup,
-            ),
-            stage: duration(
-                "STAGE_TIMEOUT",
-                "How long each stage may take, from when its prerequisites are up.",
-                "1m",
-                defaults.stage,
-            ),
-            shutdown: duration(
-                "SHUTDOWN_TIMEOUT",
-                "How long everything may take to stop. Less than the platform's grace.",
-                "25s",
-                defaults.shutdown,
-            ),
-            drain: duration(
-                "DRAIN",
-                "How long to serve on, no longer ready, before stopping.",
-                "5s",
-                defaults.drain,
-            ),
-        };
-        if !env.sets_any("STAGE_TIMEOUT_") {
-            return limits;
-        }
-        for id in self.plan.graph.ids() {
-            let name = self.plan.graph.name(id).to_uppercase().replace('-', "_");
-            let own = env
-                .var(&format!("STAGE_TIMEOUT_{name}"))
-                .describe("How long this one stage may take, in place of the common limit.")
-                .example("15m")
-                .duration()
-                .optional();
-            let spec = &mut self.plan.specs[id.index()];
-            spec.timeout = own.or(spec.timeout);
-        }
-        limits
-    }
-
-    fn worker_config(&self) -> WorkerConfig {
-        let env = self.env.clone();
-        let data_dir = self.data_dir();
-        let database = database_path(&env, &self.name);
-        let lock_path = env
-            .var("LOCK_PATH")
-            .describe("The lock file. It must be where every instance of the service sees it.")
-            .example("/data/app.lock")
-            .path()
-            .default(database.with_extension("lock"));
-        let allow_unshared = env
-            .var("ALLOW_UNSHARED_LOCK")
-            .describe("File system types on which the lock is accepted although it may exclude nobody.")
-            .example("overlay")
-            .text()
-            .default(self.allow_unshared.clone());
-        // What is declared is read and judged by the lock layers; reading it here makes it known.
-        let _judged_later = env
-            .var("WORKERS")
-            .describe("How many workers run. Only 1 is accepted.")
-            .example("1")
-            .text()
-            .optional();
-        WorkerConfig {
-            instance: self.instance,
-            service: self.name.clone(),
-            version: self.version.clone().unwrap_or_else(|| "unknown".to_owned()),
-            prefix: env.prefix().to_owned(),
-            data_dir,
-            lock_path,
-            allow_unshared,
-            worker_variables: self.worker_variables.clone(),
-            timings: Timings::from_env(&env),
-            wait: None,
-            cancelled: Box::new(|| false),
-            lookup: Box::new(move |name| env.raw(name).map(OsStr::to_owned)),
-        }
     }
 }
 

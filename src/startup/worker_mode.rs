@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use tokio_util::sync::CancellationToken;
+
 use crate::{
     contract::{
         context::StageContext,
@@ -33,7 +35,8 @@ pub enum WorkerMode {
 
 /// How the `worker-mode` stage takes its lock; known only when everything was declared.
 pub(super) enum Acquire {
-    Lock(Box<WorkerConfig>),
+    /// With what ends a wait for the lock.
+    Lock(Box<WorkerConfig>, CancellationToken),
     Nothing,
 }
 
@@ -66,7 +69,18 @@ pub(super) fn add(plan: &mut Plan, acquire_how: Arc<OnceLock<Acquire>>) -> Handl
     plan.builder("worker-mode", (), async move |cx: StageContext, ()| {
         let held = match acquire_how.get() {
             Some(Acquire::Nothing) => None,
-            Some(Acquire::Lock(_)) => Some(tokio::task::spawn_blocking(move || take(&acquire_how)).await??),
+            Some(Acquire::Lock(_, given_up)) => {
+                let (given_up, how) = (given_up.clone(), acquire_how.clone());
+                let mut taking = tokio::task::spawn_blocking(move || take(&how));
+                let taken = tokio::select! {
+                    taken = &mut taking => taken,
+                    () = cx.cancelled() => {
+                        given_up.cancel();
+                        taking.await
+                    }
+                };
+                Some(taken??)
+            }
             None => return Err("the start-up was not prepared".into()),
         };
         let guard = held.as_ref().map_or_else(|| GuardKeeper::unrestricted().guard(), HeldWorker::guard);
@@ -85,7 +99,7 @@ pub(super) fn add(plan: &mut Plan, acquire_how: Arc<OnceLock<Acquire>>) -> Handl
 
 fn take(how: &OnceLock<Acquire>) -> StageResult<HeldWorker> {
     match how.get() {
-        Some(Acquire::Lock(config)) => acquire(config),
+        Some(Acquire::Lock(config, _)) => acquire(config),
         Some(Acquire::Nothing) | None => Err("no lock is configured".into()),
     }
 }

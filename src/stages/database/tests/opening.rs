@@ -128,8 +128,8 @@ async fn a_start_that_waits_for_a_lock_ends_when_it_is_cancelled() {
     let start = Start::unhurried();
     let began = Instant::now();
     let (result, ()) = tokio::join!(site.stage.start(start.cx.clone(), ()), async {
-        // The migration is announced before it asks for the lock.
-        while !start.steps().iter().any(|step| step.starts_with("migration")) {
+        // Raising the fence is announced before it asks for the lock.
+        while !start.steps().iter().any(|step| step == "raise the fence") {
             tokio::task::yield_now().await;
         }
         start.cancel.cancel();

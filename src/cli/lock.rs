@@ -1,0 +1,81 @@
+//! `lock status` and `lock break`.
+
+use std::io::{self, Write};
+
+use tokio_util::sync::CancellationToken;
+
+use super::print;
+use crate::{
+    error::{ErrorKind, StageError},
+    instance::worker_mode::{self, FlockStatus, LockStatus, Verdict},
+    report::printable,
+    startup::Startup,
+};
+
+/// Who has the right to be the only worker. 0 where the next instance starts at once, 75 where it may not.
+pub(super) fn status(startup: &Startup, json: bool) -> u8 {
+    let status = match worker_mode::status(&startup.worker_config(CancellationToken::new())) {
+        Ok(status) => status,
+        Err(error) => return failed(&error),
+    };
+    match serde_json::to_string(&status) {
+        Ok(line) if json => print(&format!("{line}\n")),
+        Err(error) if json => return failed(&StageError::from(error)),
+        Ok(_) | Err(_) => print(&in_words(&status)),
+    }
+    match status.verdict {
+        Verdict::Free => 0,
+        Verdict::Running | Verdict::Unresponsive | Verdict::Unclear => ErrorKind::Temporary.exit_code(),
+    }
+}
+
+/// Frees the lease of a holder that is gone.
+pub(super) fn break_lease(startup: &Startup, token: u64) -> u8 {
+    match worker_mode::break_lease(&startup.worker_config(CancellationToken::new()), token) {
+        Ok(broken) => {
+            let holder = printable(&broken.holder);
+            print(&format!(
+                "The lease of {holder} is free: token {} -> {}\n",
+                broken.token_before, broken.token
+            ));
+            0
+        }
+        Err(error) => failed(&error),
+    }
+}
+
+fn in_words(status: &LockStatus) -> String {
+    let verdict = match status.verdict {
+        Verdict::Running => "an instance runs",
+        Verdict::Unresponsive => "an instance has the lock, and does not renew its lease",
+        Verdict::Free => "nobody has it; the next instance starts at once",
+        Verdict::Unclear => "unclear; the next instance finds out by watching the lease",
+    };
+    let flock = match &status.flock {
+        FlockStatus::Held { pid, .. } => format!("held by process {pid}"),
+        FlockStatus::Free => "free".to_owned(),
+        FlockStatus::Unseen => "not held by any process that can be seen from here".to_owned(),
+        FlockStatus::NoFile { error } => error.clone(),
+    };
+    let lease = &status.lease;
+    let mut rows = vec![
+        ("verdict", verdict.to_owned()),
+        ("lock file", format!("{} ({})", status.file, status.file_system)),
+        ("flock", flock),
+        ("lease file", lease.file.clone()),
+        ("lease", lease.error.clone().unwrap_or_else(|| lease.state.to_owned())),
+    ];
+    rows.extend(lease.token.map(|token| ("token", token.to_string())));
+    rows.extend(lease.instance.clone().map(|instance| ("instance", instance)));
+    rows.extend(lease.age_ms.map(|age| ("renewed", format!("{age} ms ago"))));
+    rows.into_iter().map(|(name, value)| format!("{name:<11} {}\n", printable(&value))).collect()
+}
+
+fn failed(error: &StageError) -> u8 {
+    let mut text = format!("{} [{}]\n", printable(&error.to_string()), error.failure_code().name);
+    for action in error.actions() {
+        text.push_str(&format!("  {}\n", printable(action)));
+    }
+    let _nobody_reads = io::stderr().lock().write_all(text.as_bytes());
+    error.error_kind().exit_code()
+}
