@@ -78,7 +78,7 @@ pub use codes::FailureCode;
 pub use contract::{
     context::{ServeContext, StageContext, StopContext},
     event::Event,
-    guard::{LockLost, WorkerGuard},
+    guard::{FencingToken, LockLost, WorkerGuard},
     needs::{AnyHandle, Handle, Needs, OptionalHandle},
     outcome::{
         FailurePhase, NeverStarted, StageFailure, StartupError, StopHook, StopProblem, StopReport,

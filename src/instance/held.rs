@@ -199,7 +199,10 @@ fn to_free(rival: &Rival, owner: Option<u32>) -> Vec<String> {
             "A paused container? docker unpause {host}. Any other? docker kill {host}, which frees the lock"
         ));
     }
-    actions.push(format!("No such container? See who has the file: fuser -v {}", quoted(&rival.lock_path)));
+    if owner.is_none() {
+        let file = quoted(&rival.lock_path);
+        actions.push(format!("No such container? See who has the file: fuser -v {file}"));
+    }
     actions.push(leave_in_place(&rival.lock_path));
     actions
 }

@@ -71,7 +71,9 @@ pub(crate) fn take(
                 let sent = clock();
                 let next = applicant.record(row.as_ref(), sent)?;
                 if store.swap(row.as_ref().map(|row| row.version), &next)? {
-                    let lease = Lease { store, claim: applicant.claim(&next), held: true };
+                    let mut lease = Lease { store, claim: applicant.claim(&next), held: true };
+                    // The file may have been replaced since it was opened.
+                    lease.store.verify()?;
                     return Ok(Taken::Lease { lease, sent, before, reason });
                 }
                 // Somebody else was quicker, and is watched from the beginning.
