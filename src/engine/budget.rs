@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use crate::{contract::board::Board, ids::StageId};
 
+/// Two ticks of tokio's timer, which counts milliseconds and rounds up: two deadlines that are closer than that
+/// can be due at the same tick.
+const TIMER_GRAIN: Duration = Duration::from_millis(2);
+
 /// One hook's share: at least its part of half of the budget, and half of what nobody is sure to need.
 ///
 /// Half of what is left, alone, would leave the last of twenty hooks that hang a few microseconds; equal
@@ -26,7 +30,7 @@ impl Share {
     /// engine still hears of it before the budget itself ends.
     pub(super) fn of(self, left: Duration) -> Duration {
         if self.hooks == 1 {
-            return left - left / 16;
+            return left - (left / 16).max(TIMER_GRAIN.min(left / 2));
         }
         let free = left.saturating_sub(self.floor * self.hooks);
         self.floor.min(left / self.hooks) + free / 2
@@ -68,7 +72,7 @@ mod tests {
             let mut left = BUDGET;
             for hooks in (1..=chain).rev() {
                 let had = Share::new(BUDGET, chain, hooks).of(left);
-                assert!(had >= BUDGET / (2 * chain) * 15 / 16, "{hooks} of {chain}: {had:?}");
+                assert!(had + TIMER_GRAIN >= BUDGET / (2 * chain) * 15 / 16, "{hooks} of {chain}: {had:?}");
                 left -= had;
             }
             assert!(left > Duration::ZERO, "{chain}: nothing left for the engine");
