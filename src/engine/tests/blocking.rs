@@ -93,3 +93,25 @@ async fn a_failure_that_leaves_no_time_for_another_attempt_is_told_before_its_un
         "the next attempt would begin at 190 ms at least"
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_hook_that_returns_after_its_limit_is_late_and_one_that_returns_at_it_is_not() {
+    for (took, late) in [(secs(5), false), (secs(6), true)] {
+        let (log, mut plan) = (Log::default(), Plan::new());
+        plan.builder("busy", (), async move |_: StageContext, ()| {
+            // Polled once, it moves the clock and does not come back: what a blocking call does.
+            let _unfinished = futures_util::poll!(std::pin::pin!(tokio::time::advance(took)));
+            Ok(())
+        })
+        .timeout(secs(5))
+        .required();
+        match start(plan, &log).await {
+            Ok(running) => assert!(!late && running.shutdown("enough").await.is_clean()),
+            Err(error) => {
+                assert!(late, "{error}");
+                assert_eq!(error.primary.error.failure_code(), codes::STAGE_TIMEOUT);
+                assert_eq!(log.lines(), ["failed busy", "up busy", "stopping busy", "stopped busy"]);
+            }
+        }
+    }
+}
