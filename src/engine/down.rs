@@ -72,7 +72,7 @@ impl Engine {
     pub(super) async fn down(&mut self, reason: &StopReason) -> StopSummary {
         let began = Instant::now();
         self.board.set_phase(Phase::Stopping);
-        let deadline = self.board.set_stop_deadline(began + self.limits.shutdown);
+        let deadline = self.begin_stop();
         self.cancel.cancel();
         for id in self.in_state(&[StageState::Pending]) {
             self.change(id, Change::Skip);

@@ -77,7 +77,7 @@ impl Engine {
                 () = &mut deadline => self.startup_timeout(),
             }
             if !self.failures.is_empty() {
-                self.board.set_stop_deadline(Instant::now() + self.limits.shutdown);
+                self.begin_stop();
                 for (id, result) in self.end_checks(checks).await {
                     self.failures.extend(self.book_check(id, result));
                 }

@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -218,6 +218,11 @@ impl Engine {
             attempts: 1,
             at: now,
         }
+    }
+
+    /// Says that stopping has begun, and returns when it must be over. What was said first holds.
+    fn begin_stop(&self) -> Instant {
+        self.board.set_stop_deadline(Instant::now() + self.limits.shutdown)
     }
 
     /// How long what was asked to end may take before it is dropped, and to be dropped.

@@ -52,7 +52,7 @@ impl Engine {
         self.board.set_phase(Phase::Stopping);
         shutdown.cancel();
         let began = Instant::now();
-        self.board.set_stop_deadline(began + self.limits.shutdown);
+        self.begin_stop();
         // What the last checks found changes nothing any more.
         let _found = self.end_checks(checks).await;
         self.end_serving(&mut serving, &mut failure).await;

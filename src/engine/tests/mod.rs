@@ -12,6 +12,7 @@ use super::{
 };
 use crate::contract::{event::Event, outcome::StartupError};
 
+mod blocking;
 mod defects;
 mod random;
 mod serve;

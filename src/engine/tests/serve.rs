@@ -177,3 +177,16 @@ async fn a_dropped_handle_stops_the_service() {
     drop(start(plan, &log).await.unwrap());
     is_stopped.await.unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn outputs_can_be_had_until_their_stage_is_stopped() {
+    let (log, mut plan) = (Log::default(), Plan::new());
+    let base = plan.builder("base", (), up).required();
+    let extra = plan.builder("extra", (), up).optional();
+    let broken =
+        plan.builder("broken", (), async |_: StageContext, ()| Err::<u32, _>("no".into())).optional();
+    let running = start(plan, &log).await.unwrap();
+    assert_eq!((running.get(base).as_deref(), running.get_optional(extra).as_deref()), (Some(&1), Some(&1)));
+    assert_eq!(running.get_optional(broken), None);
+    assert!(running.shutdown("enough").await.summary.leaked.is_empty());
+}

@@ -88,6 +88,10 @@ pub(super) fn every_failure_is_listed(case: &Case, story: &Story, error: &Startu
             (Some((end, ..)), false) => seen.failed.is_empty() || last.deadline <= end.1,
             _ => true,
         };
+        if let Some((end, How::Ok, false)) = last.ended {
+            let late = end.1 > last.deadline;
+            prop_assert_eq!(!seen.failed.is_empty(), late, "{} came up unasked, as {:?}", name, last);
+        }
         // Where a hook blocks the thread, time limits are noticed late, so that either may come first.
         prop_assert!(own || !story.blocked.is_zero(), "{} ended as {:?}, told {:?}", name, last, seen.failed);
         let ill = seen.checks().filter(|run| matches!(run.how(), Some(How::Error | How::Panicked)));

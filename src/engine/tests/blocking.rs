@@ -1,0 +1,117 @@
+//! Hooks that keep their thread, as the watchdog reports them.
+
+use std::{
+    sync::{Arc, mpsc::channel},
+    time::Duration,
+};
+
+use tokio::time::sleep;
+
+use super::{Log, Plan, limits, secs, start};
+use crate::{
+    Event, StageContext, codes,
+    engine::{Limits, running::Prepared},
+    ids::StageId,
+};
+
+#[tokio::test(start_paused = true)]
+async fn a_stage_that_blocks_is_told_once_and_has_until_its_time_is_up() {
+    let (told, mut plan) = (Log::default(), Plan::new());
+    plan.builder("slow", (), async |_: StageContext, ()| {
+        sleep(secs(3)).await;
+        Ok(())
+    })
+    .timeout(secs(5))
+    .required();
+    let sink = told.clone();
+    let listener = move |event: &Event| {
+        if let Event::StageBlocking { stage, .. } = event {
+            sink.say(stage.as_ref());
+        }
+    };
+    let prepared = Prepared::new(plan, limits(), Some(Arc::new(listener))).unwrap();
+    let control = prepared.control.clone();
+    let (started, ()) = tokio::join!(prepared.start(), async {
+        for _ in 0..3 {
+            sleep(secs(2)).await;
+            // The third time it is up, and what then blocks is a check.
+            control.blocking(StageId(0));
+        }
+    });
+    tokio::task::yield_now().await;
+    let report = started.unwrap().shutdown("enough").await;
+    assert!(report.is_clean(), "{report:?}");
+    assert_eq!(told.lines(), ["slow"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stage_that_blocks_beyond_its_time_fails_the_start_and_is_stuck() {
+    let (log, mut plan) = (Log::default(), Plan::new());
+    let (free, freed) = channel::<()>();
+    let base = plan.builder("base", (), async |_: StageContext, ()| Ok(())).required();
+    plan.builder("other", (), async |_: StageContext, ()| Ok(())).required();
+    plan.builder("blocks", base, async move |cx: StageContext, _: Arc<()>| {
+        cx.step("wait for the lock");
+        let _disconnected = freed.recv();
+        Ok(())
+    })
+    .timeout(Duration::from_millis(50))
+    .required();
+    let limits = Limits { shutdown: Duration::from_millis(200), ..limits() };
+    let prepared = Prepared::new(plan, limits, Some(log.sink())).unwrap();
+    let control = prepared.control.clone();
+    let (started, ()) = tokio::join!(prepared.start(), async {
+        sleep(Duration::from_millis(100)).await;
+        control.blocking(StageId(2));
+    });
+    let error = started.unwrap_err();
+    assert_eq!(error.primary.error.failure_code(), codes::STAGE_BLOCKED_EXECUTOR);
+    assert_eq!(error.rollback.stopped, ["other"]);
+    assert_eq!(error.rollback.stuck, [("blocks".into(), Some("wait for the lock".to_owned()))]);
+    assert_eq!(error.rollback.left_up, [("base".into(), "blocks".into())]);
+    drop(free);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_that_leaves_no_time_for_another_attempt_is_told_before_its_undo() {
+    let (log, mut plan) = (Log::default(), Plan::new());
+    plan.builder("flaky", (), async |cx: StageContext, ()| {
+        cx.on_rollback(async || {
+            sleep(secs(1)).await;
+            Ok(())
+        });
+        sleep(Duration::from_millis(90)).await;
+        Err::<(), _>("not yet".into())
+    })
+    .retry(5)
+    .timeout(Duration::from_millis(150))
+    .required();
+    let error = start(plan, &log).await.unwrap_err();
+    assert_eq!(
+        error.primary.at,
+        Duration::from_millis(90),
+        "the next attempt would begin at 190 ms at least"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hook_that_returns_after_its_limit_is_late_and_one_that_returns_at_it_is_not() {
+    for (took, late) in [(secs(5), false), (secs(6), true)] {
+        let (log, mut plan) = (Log::default(), Plan::new());
+        plan.builder("busy", (), async move |_: StageContext, ()| {
+            // Polled once, it moves the clock and does not come back: what a blocking call does.
+            let _unfinished = futures_util::poll!(std::pin::pin!(tokio::time::advance(took)));
+            Ok(())
+        })
+        .timeout(secs(5))
+        .required();
+        match start(plan, &log).await {
+            Ok(running) => assert!(!late && running.shutdown("enough").await.is_clean()),
+            Err(error) => {
+                assert!(late, "{error}");
+                assert_eq!(error.primary.error.failure_code(), codes::STAGE_TIMEOUT);
+                assert_eq!(log.lines(), ["failed busy", "up busy", "stopping busy", "stopped busy"]);
+            }
+        }
+    }
+}
