@@ -137,6 +137,10 @@ impl WorkerGuard {
     ///
     /// # Errors
     /// The right is lost, or it cannot be told whether the token was raised.
+    #[cfg_attr(
+        not(any(test, feature = "database")),
+        expect(dead_code, reason = "the fence is the database's")
+    )]
     pub(crate) fn raise(&self, above: FencingToken) -> Result<FencingToken, LockLost> {
         self.check()?;
         match self.0.raise.get() {
