@@ -48,7 +48,7 @@ async fn a_stop_waits_for_requests_under_way_and_refuses_new_ones() {
     assert!(matches!(get(&client, address).await, Err(HttpError::Stopped)));
     // Every stream is answered: one may come from another test, which looked for a port that refuses and was
     // given this one a moment before.
-    thread::spawn(move || held.iter().for_each(|mut stream| answer(&mut stream, "200 OK")));
+    spawn(move || held.iter().for_each(|mut stream| answer(&mut stream, "200 OK")));
     let (answered, stopped) = tokio::join!(request, stop);
     answered.unwrap();
     stopped.unwrap();
