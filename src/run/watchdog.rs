@@ -74,13 +74,15 @@ impl Watchdog {
     fn beat(&self) {
         let (mut lost, mut end) = (None, None);
         while !self.over.load(Ordering::Acquire) {
+            let before = Instant::now();
             thread::park_timeout(self.until_next(end));
             self.board.tick();
             let blocking: Vec<StageId> = self.board.blocking_for(BLOCKING_TICKS).collect();
             for &stage in &blocking {
                 self.control.blocking(stage);
             }
-            lost = lost.or_else(|| self.is_lost().then(Instant::now));
+            // It was lost at some time since the last beat; an engine that reacts has said so by now.
+            lost = lost.or_else(|| self.is_lost().then_some(before));
             end = self.end(&blocking, lost);
             let is_over_time = end.is_some_and(|end| Instant::now() >= end);
             if is_over_time && !self.over.load(Ordering::Acquire) {
