@@ -94,5 +94,7 @@ impl LeaseStore for MemoryStore {
 }
 
 fn is_ours(row: &LeaseRecord, claim: &Claim) -> bool {
-    row.holder.as_deref() == Some(claim.holder.as_str()) && row.version.token == claim.token
+    row.holder.as_deref() == Some(claim.holder.as_str())
+        && row.version.token == claim.token
+        && (claim.window.acknowledged..=claim.window.attempted).contains(&row.version.seq)
 }

@@ -137,7 +137,8 @@ pub(crate) enum Pulse {
 }
 
 /// Which renewals of one acquisition the row may show: up to the last one that was attempted, because an
-/// answer can be lost, and not before the last one that was answered.
+/// answer can be lost, and not before the last one that was answered. The renewal that is being attempted must
+/// not be there yet: if it is, a copy of this process made it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Window {
     pub(crate) acknowledged: u64,
@@ -225,7 +226,7 @@ impl Protocol {
         let Version { token: stored, seq } = row.version;
         self.holds(Guard::Holder, row.holder == Some(holder))
             && self.holds(Guard::Token, stored == token)
-            && self.holds(Guard::Sequence, (window.acknowledged..=window.attempted).contains(&seq))
+            && self.holds(Guard::Sequence, (window.acknowledged..window.attempted).contains(&seq))
     }
 
     /// The token of a new acquisition: more than the row's, more than any remembered beside it, and at

@@ -174,6 +174,7 @@ impl LeaseStore for SqliteStore {
         self.durably(|connection| {
             connection.prepare_cached(RAISE)?.execute(named_params! {
                 ":name": claim.name, ":holder": claim.holder, ":token": int(claim.token), ":raised": int(token),
+                ":acknowledged": int(claim.window.acknowledged), ":attempted": int(claim.window.attempted),
             })
         })
     }
@@ -181,6 +182,7 @@ impl LeaseStore for SqliteStore {
     fn release(&mut self, claim: &Claim, now: Now) -> Result<bool, StoreError> {
         let changed = self.connection.prepare_cached(RELEASE)?.execute(named_params! {
             ":name": claim.name, ":holder": claim.holder, ":token": int(claim.token), ":changed": now.unix_ms(),
+            ":acknowledged": int(claim.window.acknowledged), ":attempted": int(claim.window.attempted),
         })?;
         Ok(changed == 1)
     }
@@ -203,14 +205,16 @@ const REPLACE: &str =
 
 const RENEW: &str =
     "UPDATE solostart_lease SET seq = :attempted, expires_boot_ns = :expires, changed_unix_ms = :changed
-  WHERE name = :name AND holder = :holder AND token = :token AND seq BETWEEN :acknowledged AND :attempted";
+  WHERE name = :name AND holder = :holder AND token = :token AND seq >= :acknowledged AND seq < :attempted";
 
 const RAISE: &str = "UPDATE solostart_lease SET token = :raised
-  WHERE name = :name AND holder = :holder AND token = :token AND :raised > token";
+  WHERE name = :name AND holder = :holder AND token = :token AND :raised > token
+    AND seq BETWEEN :acknowledged AND :attempted";
 
 const RELEASE: &str = "UPDATE solostart_lease SET holder = NULL, holder_info = NULL, seq = seq + 1,
     expires_boot_ns = 0, changed_unix_ms = :changed
-  WHERE name = :name AND holder = :holder AND token = :token";
+  WHERE name = :name AND holder = :holder AND token = :token
+    AND seq BETWEEN :acknowledged AND :attempted";
 
 fn connect(path: &Path, access: OpenFlags, patience: Duration) -> Result<Connection, StoreError> {
     let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;

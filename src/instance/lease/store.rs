@@ -20,13 +20,14 @@ pub(crate) trait LeaseStore: Send {
     /// What was written survives a power failure.
     fn swap(&mut self, seen: Option<Version>, next: &LeaseRecord) -> Result<bool, StoreError>;
 
-    /// Sets the row's sequence and times, if it belongs to the claim and shows a sequence in its window.
+    /// Sets the row's sequence to the upper end of the window, and its times, if the row belongs to the claim
+    /// and shows a sequence in the window and below that end.
     fn renew(&mut self, claim: &Claim, now: Now) -> Result<bool, StoreError>;
 
-    /// Raises the token of the claim's row.
+    /// Raises the token of the row, if it belongs to the claim and shows a sequence in its window.
     fn raise(&mut self, claim: &Claim, token: u64) -> Result<bool, StoreError>;
 
-    /// Removes the holder, if the row belongs to the claim. The row and its token stay.
+    /// Removes the holder, on the same condition. The row and its token stay.
     fn release(&mut self, claim: &Claim, now: Now) -> Result<bool, StoreError>;
 
     /// Checks that what was written is where others will look for it.
