@@ -12,8 +12,8 @@ use super::{
 };
 use crate::contract::{event::Event, outcome::StartupError};
 
-mod blocking;
 mod defects;
+mod late;
 mod random;
 mod serve;
 mod start;

@@ -10,13 +10,13 @@ use tokio::time::{Instant, sleep};
 
 use super::{Log, Plan, limits, prepare, secs, start, start_with};
 use crate::{
-    ServeContext, StageContext, StageResult, codes,
+    Event, ServeContext, StageContext, StageResult, codes,
     contract::{
         guard::GuardKeeper,
         outcome::FailurePhase,
         state::{Phase, StopReason},
     },
-    engine::Limits,
+    engine::{Limits, running::Prepared},
 };
 
 async fn up(_: StageContext, (): ()) -> StageResult<u32> {
@@ -189,4 +189,33 @@ async fn outputs_can_be_had_until_their_stage_is_stopped() {
     assert_eq!((running.get(base).as_deref(), running.get_optional(extra).as_deref()), (Some(&1), Some(&1)));
     assert_eq!(running.get_optional(broken), None);
     assert!(running.shutdown("enough").await.summary.leaked.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_checks_itself_once_each_interval_and_drains_only_if_told() {
+    let (asked, drained) = (Log::default(), Log::default());
+    let (mut plan, seen, draining) = (Plan::new(), asked.clone(), drained.clone());
+    let base = plan
+        .builder("base", (), up)
+        .health(move |_| {
+            seen.say("asked");
+            async { Ok(()) }
+        })
+        .required();
+    plan.serve(base, async |cx: ServeContext, _| {
+        cx.shutdown_requested().await;
+        Ok(())
+    });
+    let listener = move |event: &Event| {
+        if let Event::Draining { .. } = event {
+            draining.say("draining");
+        }
+    };
+    let running = Prepared::new(plan, limits(), Some(Arc::new(listener))).unwrap().start().await.unwrap();
+    sleep(secs(9)).await;
+    assert_eq!(asked.lines().len(), 1, "before it was ready");
+    sleep(secs(20)).await;
+    assert_eq!(asked.lines().len(), 3);
+    assert!(running.shutdown("enough").await.is_clean());
+    assert!(drained.lines().is_empty());
 }

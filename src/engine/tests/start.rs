@@ -372,3 +372,12 @@ async fn a_handle_of_another_start_up_and_doubled_names_are_refused_together() {
     assert_eq!(error.primary.error.facts().len(), 2);
     assert!(log.lines().is_empty(), "nothing may start");
 }
+
+#[tokio::test(start_paused = true)]
+async fn every_stage_that_names_nothing_starts_after_the_root_and_stops_before_it() {
+    let (log, mut plan) = (Log::default(), Plan::new());
+    let root = plan.builder("root", (), async |_: StageContext, ()| Ok(())).required();
+    plan.set_root(root);
+    plan.builder("stage", (), async |_: StageContext, ()| Ok(())).required();
+    assert_eq!(start(plan, &log).await.unwrap().shutdown("enough").await.summary.stopped, ["stage", "root"]);
+}

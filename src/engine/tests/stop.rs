@@ -3,7 +3,7 @@ use std::{future::pending, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep};
 
 use super::{Log, Plan, secs, start};
-use crate::{StageContext, StageResult, StopContext, contract::state::StopReason};
+use crate::{StageContext, StageResult, StopContext, StopHook, contract::state::StopReason};
 
 async fn up(_: StageContext, (): ()) -> StageResult<u32> {
     Ok(1)
@@ -172,4 +172,39 @@ async fn a_hook_may_set_itself_a_shorter_limit() {
     let report = running.shutdown("enough").await;
     assert_eq!(report.summary.problems.len(), 1);
     assert_eq!(began.elapsed(), Duration::from_millis(300));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_destructor_that_panics_when_a_hanging_hook_is_dropped_is_named() {
+    struct Spiteful;
+    impl Drop for Spiteful {
+        fn drop(&mut self) {
+            panic!("in drop");
+        }
+    }
+    let (log, mut plan) = (Log::default(), Plan::new());
+    let base = plan
+        .builder("base", (), up)
+        .stop(async |_, _| {
+            let _spiteful = Spiteful;
+            pending().await
+        })
+        .required();
+    plan.builder("half", base, async |cx: StageContext, _: Arc<u32>| {
+        cx.on_rollback(async || {
+            let _spiteful = Spiteful;
+            pending().await
+        });
+        let _spiteful = Spiteful;
+        pending::<StageResult<()>>().await
+    })
+    .timeout(secs(1))
+    .required();
+    let error = start(plan, &log).await.unwrap_err();
+    let named = |each: &crate::StopProblem| (each.stage.to_string(), each.hook, each.error.to_string());
+    let problems: Vec<_> = error.rollback.problems.iter().map(named).collect();
+    assert_eq!(problems[0], ("half".to_owned(), StopHook::Undo, "in drop".to_owned()));
+    assert!(problems[1].2.contains("did not finish") && problems[1].2.contains("in drop"), "{problems:?}");
+    assert_eq!(problems[2], ("base".to_owned(), StopHook::Stop, "in drop".to_owned()));
+    assert_eq!(problems.len(), 3);
 }

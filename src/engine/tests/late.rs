@@ -1,4 +1,4 @@
-//! Hooks that keep their thread, as the watchdog reports them.
+//! Hooks that keep their thread, as the watchdog reports them, and others that end too late.
 
 use std::{
     sync::{Arc, mpsc::channel},
@@ -9,8 +9,8 @@ use tokio::time::sleep;
 
 use super::{Log, Plan, limits, secs, start};
 use crate::{
-    Event, StageContext, codes,
-    engine::{Limits, running::Prepared},
+    Event, StageContext, StageError, codes,
+    engine::{BLOCKING_TICKS, Limits, running::Prepared},
     ids::StageId,
 };
 
@@ -96,22 +96,51 @@ async fn a_failure_that_leaves_no_time_for_another_attempt_is_told_before_its_un
 
 #[tokio::test(start_paused = true)]
 async fn a_hook_that_returns_after_its_limit_is_late_and_one_that_returns_at_it_is_not() {
-    for (took, late) in [(secs(5), false), (secs(6), true)] {
+    let beats = BLOCKING_TICKS;
+    for (took, beats, code) in [
+        (secs(5), beats, None),
+        (secs(6), beats - 1, Some(codes::STAGE_TIMEOUT)),
+        (secs(6), beats, Some(codes::STAGE_BLOCKED_EXECUTOR)),
+    ] {
         let (log, mut plan) = (Log::default(), Plan::new());
-        plan.builder("busy", (), async move |_: StageContext, ()| {
-            // Polled once, it moves the clock and does not come back: what a blocking call does.
+        plan.builder("busy", (), async move |cx: StageContext, ()| {
+            // What a blocking call looks like from outside: the watchdog beats and the clock goes on, and
+            // this does not return to the runtime.
+            for _ in 0..beats {
+                cx.board().tick();
+            }
             let _unfinished = futures_util::poll!(std::pin::pin!(tokio::time::advance(took)));
             Ok(())
         })
         .timeout(secs(5))
         .required();
         match start(plan, &log).await {
-            Ok(running) => assert!(!late && running.shutdown("enough").await.is_clean()),
+            Ok(running) => assert!(code.is_none() && running.shutdown("enough").await.is_clean()),
             Err(error) => {
-                assert!(late, "{error}");
-                assert_eq!(error.primary.error.failure_code(), codes::STAGE_TIMEOUT);
+                assert_eq!(Some(error.primary.error.failure_code()), code);
                 assert_eq!(log.lines(), ["failed busy", "up busy", "stopping busy", "stopped busy"]);
             }
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_that_only_the_request_to_end_brought_is_no_failure_of_its_own() {
+    let (log, mut plan) = (Log::default(), Plan::new());
+    plan.builder("slow", (), async |cx: StageContext, ()| {
+        cx.cancelled().await;
+        Err::<(), _>("the connection was closed".into())
+    })
+    .timeout(secs(5))
+    .required();
+    plan.builder("busy", (), async |cx: StageContext, ()| {
+        cx.cancelled().await;
+        Err::<(), _>(StageError::new(codes::DB_BUSY, "interrupted"))
+    })
+    .timeout(secs(9))
+    .required();
+    let error = start(plan, &log).await.unwrap_err();
+    assert_eq!(error.primary.error.failure_code(), codes::STAGE_TIMEOUT, "the error says nothing more");
+    assert!(error.also.is_empty(), "{:?}", error.also);
+    assert_eq!(error.cancelled, ["busy"]);
 }
