@@ -50,6 +50,29 @@ pub(crate) enum Guard {
     Fence,
 }
 
+#[cfg(test)]
+impl Guard {
+    /// Every one.
+    pub(crate) const ALL: [Self; 16] = [
+        Self::SameClock,
+        Self::Expiry,
+        Self::SameLock,
+        Self::TrustedLock,
+        Self::Unchanged,
+        Self::Patience,
+        Self::Compare,
+        Self::Holder,
+        Self::Token,
+        Self::Sequence,
+        Self::Higher,
+        Self::Calendar,
+        Self::Memory,
+        Self::FromSending,
+        Self::NoRevival,
+        Self::Fence,
+    ];
+}
+
 /// The rules.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Protocol {
@@ -261,6 +284,8 @@ impl Protocol {
     }
 }
 
+#[cfg(test)]
+mod model;
 // Named by its path, which also holds where a model includes this file by its own.
 #[cfg(test)]
 #[path = "protocol/tests.rs"]

@@ -119,28 +119,9 @@ fn harm(guard: Guard, rules: Protocol) -> bool {
     }
 }
 
-const GUARDS: [Guard; 16] = [
-    Guard::SameClock,
-    Guard::Expiry,
-    Guard::SameLock,
-    Guard::TrustedLock,
-    Guard::Unchanged,
-    Guard::Patience,
-    Guard::Compare,
-    Guard::Holder,
-    Guard::Token,
-    Guard::Sequence,
-    Guard::Higher,
-    Guard::Calendar,
-    Guard::Memory,
-    Guard::FromSending,
-    Guard::NoRevival,
-    Guard::Fence,
-];
-
 #[test]
 fn every_guard_prevents_something_that_happens_without_it() {
-    for guard in GUARDS {
+    for guard in Guard::ALL {
         assert!(!harm(guard, Protocol::WHOLE), "{guard:?} is not kept");
         assert!(harm(guard, Protocol::without(guard)), "{guard:?} can be left out");
     }
