@@ -68,9 +68,8 @@ impl<const N: usize> State<N> {
 }
 
 impl<const N: usize> World<N> {
-    pub(super) fn judge_token(&self, state: &mut State<N>, request: Request, row: Option<Entry>, memory: u8) {
-        let known = row.map_or(0, |row| row.stamp.0).max(memory);
-        if state.raced || (state.highest > known && state.highest >= request.wall) {
+    pub(super) fn judge_token(state: &mut State<N>, request: Request) {
+        if state.raced || state.highest > request.known.max(request.wall - 1) {
             state.forgotten = true;
             if !state.row_was_lost() || !(state.has_struck(Fault::StepBack) || state.raced) {
                 state.breaks(Promise::Remembered);

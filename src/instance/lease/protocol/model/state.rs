@@ -112,8 +112,9 @@ pub(super) struct Request {
     pub(super) seen: Option<Stamp>,
     pub(super) token: u8,
     pub(super) sent: Ticks,
-    /// What the wall clock said.
+    /// What the wall clock said, and the highest token that row and lock file knew of.
     pub(super) wall: u8,
+    pub(super) known: u8,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

@@ -137,7 +137,7 @@ impl<const N: usize> World<N> {
         let previous = seen.map_or(0, |(token, _)| token);
         let memory = state.files[usize::from(state.processes[slot].file)].memory;
         let token = self.next_token(state, previous, memory)?;
-        Some(Phase::Asking(Request { seen, token, sent: 0, wall: state.wall }))
+        Some(Phase::Asking(Request { seen, token, sent: 0, wall: state.wall, known: previous.max(memory) }))
     }
 
     fn next_token(&self, state: &mut State<N>, previous: u8, remembered: u8) -> Option<u8> {
@@ -157,7 +157,10 @@ impl<const N: usize> World<N> {
         }
         let process = state.processes[slot];
         let file = state.files[usize::from(process.file)];
-        self.judge_token(state, request, before, file.memory);
+        // What is taken in a file that nobody finds any more is not begun, and counts for nothing.
+        if !process.detached {
+            Self::judge_token(state, request);
+        }
         state.acquisitions += 1;
         state.renewed_by = None;
         let (acquisition, clock) = (state.acquisitions, state.clock(slot));
