@@ -19,7 +19,8 @@ fn app(data: &Path, scenario: &str, more: &[(&str, &str)]) -> App {
     App::start("test-app", data, &vars)
 }
 
-/// Whatever happened before, the next start succeeds at once, and nothing but the lock and the lease is left.
+/// Whatever happened before, the next start succeeds at once, and nothing but the lock, the lease and what was reported
+/// is left.
 fn assert_nothing_left(data: &Path) {
     let names: Vec<_> = fs::read_dir(data).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     let kept = [
@@ -28,6 +29,8 @@ fn assert_nothing_left(data: &Path) {
         "testapp.lease.db-wal",
         "testapp.lease.db-shm",
         "testapp.ledger.json",
+        "testapp.report.json",
+        "testapp.report.refused.json",
     ];
     assert!(names.iter().all(|name| kept.iter().any(|kept| name == kept)), "{names:?}");
     let ended = app(data, "finish", &[]).wait();
@@ -194,7 +197,10 @@ fn several_workers_by_any_declared_variable_are_refused_before_anything_starts()
         ended.assert_failed(78, "worker.count-configured").assert_says(var.0);
         assert!(!ended.stderr.contains("/run/secrets/x"), "{}", ended.stderr);
         let made = fs::read_dir(data.path()).unwrap().map(|entry| entry.unwrap().file_name());
-        assert_eq!(made.collect::<Vec<_>>(), ["testapp.ledger.json"], "nothing else may be touched");
+        let mut made: Vec<_> = made.collect();
+        made.sort();
+        let told = ["testapp.ledger.json", "testapp.report.refused.json"];
+        assert_eq!(made, told, "nothing else may be touched");
     }
     let ended = app(tempfile::tempdir().unwrap().path(), "ok", &vars).wait();
     for (name, _) in vars {

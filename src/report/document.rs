@@ -24,6 +24,10 @@ use crate::{
 /// What a report is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 pub(crate) enum Event {
+    #[serde(rename = "check.ok")]
+    CheckOk,
+    #[serde(rename = "check.failed")]
+    CheckFailed,
     #[serde(rename = "startup.warning")]
     Warning,
     #[serde(rename = "startup.ready")]
@@ -46,6 +50,8 @@ impl Event {
     /// How the text of such a report begins.
     pub(super) fn headline(self) -> &'static str {
         match self {
+            Self::CheckOk => "CHECK OK",
+            Self::CheckFailed => "CHECK FAILED",
             Self::Warning => "WARNING",
             Self::Ready => "READY",
             Self::StartupFailed => "STARTUP FAILED",
@@ -114,13 +120,30 @@ pub(crate) struct Also {
 }
 
 /// One stage of the graph.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub(crate) struct StageLine {
     pub(crate) name: String,
     pub(crate) needs: Vec<String>,
-    pub(crate) state: &'static str,
-    pub(crate) start_ms: Option<u64>,
-    pub(crate) ms: Option<u64>,
+    pub(crate) state: String,
+    pub(crate) start_ms: Option<f64>,
+    pub(crate) ms: Option<f64>,
+    /// Whether it belongs to the chain that decided how long the start took.
+    pub(crate) critical: bool,
+}
+
+impl StageLine {
+    pub(super) fn new(each: &StageTimes) -> Self {
+        // To the microsecond: an idle stage takes a few of them.
+        let ms = |time: Duration| (time.as_secs_f64() * 1e6).round() / 1e3;
+        Self {
+            name: stage(&each.name),
+            needs: each.needs.iter().map(|name| stage(name)).collect(),
+            state: each.state.word().to_owned(),
+            start_ms: each.began.map(ms),
+            ms: each.took.map(ms),
+            critical: each.critical,
+        }
+    }
 }
 
 /// What became of what had been started.
@@ -246,14 +269,7 @@ impl Document {
     }
 
     pub(super) fn with_timeline(mut self, timeline: &Timeline) -> Self {
-        let line = |each: &StageTimes| StageLine {
-            name: stage(&each.name),
-            needs: each.needs.iter().map(|name| stage(name)).collect(),
-            state: each.state.word(),
-            start_ms: each.began.map(millis),
-            ms: each.took.map(millis),
-        };
-        self.stages = timeline.stages.iter().map(line).collect();
+        self.stages = timeline.stages.iter().map(StageLine::new).collect();
         self
     }
 

@@ -2,6 +2,7 @@
 
 use super::{
     Identity, Stalled, advice,
+    checked::{Found, checked},
     document::{Document, Event, Verdict, millis},
     emergency::emergency,
     failure::{startup_failure, stop_failure, unstopped},
@@ -9,9 +10,9 @@ use super::{
     short::short,
 };
 use crate::{
-    codes::ROLLBACK_INCOMPLETE,
+    codes::{self, ROLLBACK_INCOMPLETE},
     contract::{
-        outcome::{StartupError, StopReport},
+        outcome::{StageFailure, StartupError, StopReport},
         state::Phase,
         status::Timeline,
     },
@@ -74,6 +75,22 @@ impl Report {
         Self::new(document, text)
     }
 
+    /// What `check` found.
+    pub(crate) fn checked(found: Vec<Found>, stages: usize, identity: &Identity) -> Self {
+        let found: Vec<StageFailure> = found.into_iter().map(Found::failure).collect();
+        let text = checked(&found, stages, identity);
+        let document = match found.split_first() {
+            None => Document::new(Event::CheckOk, "INFO", text.trim_end(), identity),
+            Some((failure, others)) => {
+                let verdict = Verdict { failure, kind: failure.error.error_kind() };
+                Document::new(Event::CheckFailed, "ERROR", "check failed", identity)
+                    .failed(&verdict, identity)
+                    .with_also(others)
+            }
+        };
+        Self::new(document, text)
+    }
+
     /// A signal was heard.
     pub(crate) fn stopping(text: &str, identity: &Identity) -> Self {
         Self::new(Document::new(Event::Stopping, "INFO", text.trim_end(), identity), text.to_owned())
@@ -120,6 +137,23 @@ impl Report {
         let actions = advice::defaults(code, culprit, stalled.limit, identity);
         let document = Document::new(event, "ERROR", message, identity).incomplete(code, culprit, actions);
         Self::new(document, emergency(stalled, code.kind.exit_code(), identity))
+    }
+
+    /// Whether it tells of a failure.
+    pub(crate) fn is_failure(&self) -> bool {
+        self.document.code.is_some()
+    }
+
+    /// Whether it is kept beyond the process: how a start went, and what failed.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.is_failure() || self.document.event == Event::Ready
+    }
+
+    /// Whether this instance may not run because another one does, or might.
+    pub(crate) fn is_refusal(&self) -> bool {
+        let refusals = [codes::LOCK_HELD, codes::LOCK_HOLDER_UNRESPONSIVE, codes::WORKER_COUNT_CONFIGURED];
+        let code = self.document.code.as_deref();
+        refusals.iter().any(|refusal| Some(refusal.name) == code)
     }
 
     /// What a person reads.

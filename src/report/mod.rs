@@ -16,6 +16,8 @@ use std::time::Duration;
 use crate::ids::InstanceId;
 
 mod advice;
+pub(crate) mod catalogue;
+mod checked;
 mod clean;
 mod document;
 mod emergency;
@@ -24,10 +26,12 @@ mod failure;
 mod layout;
 mod ledger;
 mod lines;
+pub(crate) mod picture;
 mod short;
 mod state;
 mod words;
 
+pub(crate) use checked::Found;
 pub(crate) use document::{Attempt, fingerprint};
 pub(crate) use emergency::{Stalled, StalledStage};
 pub(crate) use events::Report;
@@ -36,6 +40,11 @@ pub(crate) use ledger::{Counted, Ledger, Recovered};
 /// `text` as one line of printable ASCII, without what a URL in it may hide, and cut where it is endless.
 pub(crate) fn printable(text: &str) -> String {
     clean::clean(text, 2_000)
+}
+
+/// `text` in printable ASCII, with its line breaks.
+pub(crate) fn printable_lines(text: &str) -> String {
+    clean::clean_lines(text, 8_000) + "\n"
 }
 
 /// Who reports: the last line of every block.

@@ -24,6 +24,7 @@ use crate::{
     startup::{About, Ready, Startup, WorkerLock, WorkerMode},
 };
 
+mod deliver;
 mod reporter;
 mod signals;
 mod stderr;
@@ -81,11 +82,11 @@ pub fn run(name: &str, plan: impl FnOnce(&mut Startup) -> StageResult<()>) -> Ex
         attempt: None,
         shortened: None,
     };
-    let mut reporter = Reporter::from_env(&env, identity, startup.data_dir());
+    let mut reporter = Reporter::new(startup.telling(), identity);
     let planned = match planned {
         Ok(Ok(())) => match cli::parse(name, startup.version_text(), std::env::args_os().skip(1)) {
             Ok(Request::Run) => Ok(()),
-            Ok(request) => return ExitCode::from(cli::answer(&request, &startup)),
+            Ok(request) => return ExitCode::from(cli::answer(request, startup, reporter.identity())),
             Err(refused) => return ExitCode::from(refused.tell()),
         },
         Ok(Err(error)) => Err(broken("plan", error)),
@@ -97,6 +98,7 @@ pub fn run(name: &str, plan: impl FnOnce(&mut Startup) -> StageResult<()>) -> Ex
         Ok(ready) => started(ready, &mut reporter, &request),
         Err(error) => failed(&error, &reporter, None),
     };
+    reporter.settle();
     if let (Ok(request), true) = (&request, exit.holds) {
         reporter.hold(exit.code, request);
     }
@@ -142,8 +144,10 @@ fn live(
     let runtime = runtime().map_err(|error| broken_by("tokio runtime", error))?;
     let (board, control) = (prepared.board.clone(), prepared.control.clone());
     let mourner = reporter.clone();
-    let stalled =
-        Box::new(move |stalled: &Stalled| mourner.tell(|identity| Report::stalled(stalled, identity)));
+    let stalled = Box::new(move |stalled: &Stalled| {
+        mourner.tell(|identity| Report::stalled(stalled, identity));
+        mourner.settle();
+    });
     let watching = Watchdog::new(board, control, limits, request.clone(), stalled)
         .watch()
         .map_err(|error| broken_by("watchdog thread", error))?;

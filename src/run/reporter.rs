@@ -1,16 +1,23 @@
 //! Tells the operator, in the form that was asked for, and never at the price of the process's end.
 
-use std::{path::PathBuf, sync::mpsc, thread, time::Duration};
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{self, Receiver},
+    },
+    thread,
+    time::{Duration, Instant},
+};
 
-use super::{signals::StopRequest, stderr};
+use super::{deliver, signals::StopRequest, stderr};
 use crate::{
     clock,
     contract::outcome::{StageFailure, StartupError},
     error::ErrorKind,
     instance::worker_mode::status,
     report::{Counted, Identity, Ledger, Recovered, Report, fingerprint},
-    settings::{Env, EnvWarning},
-    startup::{About, Ready},
+    settings::EnvWarning,
+    startup::{About, Ready, Telling},
 };
 
 /// How long anything that tells may take: it is done for the operator, and must not keep the process.
@@ -20,26 +27,21 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 #[derive(Clone)]
 pub(super) struct Reporter {
     identity: Identity,
-    json: bool,
+    telling: Telling,
     ledger: Ledger,
-    hold: Duration,
+    /// What is being delivered.
+    pending: Arc<Mutex<Vec<Receiver<()>>>>,
 }
 
 impl Reporter {
-    pub(super) fn from_env(env: &Env, identity: Identity, data_dir: PathBuf) -> Self {
-        let json = env
-            .var("LOG_FORMAT")
-            .describe("The form of reports on stderr: text for people, or one JSON object a line.")
-            .choice([("text", false), ("json", true)])
-            .default(false);
-        let hold = env
-            .var("FAILURE_HOLD")
-            .describe("How long to stay after a failed start, holding nothing, before the process ends.")
-            .example("5m")
-            .duration()
-            .default(Duration::ZERO);
-        let ledger = Ledger::new(data_dir.join(format!("{}.ledger.json", identity.service)));
-        Self { identity, json, ledger, hold }
+    pub(super) fn new(telling: Telling, identity: Identity) -> Self {
+        let ledger = Ledger::new(telling.ledger.clone());
+        Self { identity, telling, ledger, pending: Arc::default() }
+    }
+
+    /// Who reports.
+    pub(super) fn identity(&self) -> &Identity {
+        &self.identity
     }
 
     /// Makes a report, of now, and writes it.
@@ -74,13 +76,15 @@ impl Reporter {
     /// Stays for a while after a failed start: the only brake for a platform that restarts a container
     /// whatever its exit code is. A signal ends it.
     pub(super) fn hold(&self, exit: u8, request: &StopRequest) {
-        if self.hold.is_zero() {
+        if self.telling.hold.is_zero() {
             return;
         }
-        let text =
-            format!("HOLDING for {:?} before exit {exit}; nothing runs; SIGTERM ends it now\n", self.hold);
+        let text = format!(
+            "HOLDING for {:?} before exit {exit}; nothing runs; SIGTERM ends it now\n",
+            self.telling.hold
+        );
         self.tell(|identity| Report::stopping(&text, identity));
-        request.wait(self.hold);
+        request.wait(self.telling.hold);
     }
 
     /// The wait that the last start made in vain.
@@ -112,8 +116,26 @@ impl Reporter {
         Identity { at: clock::wall_clock(), ..self.identity.clone() }
     }
 
+    /// Waits, not for long, for what is still being delivered.
+    pub(super) fn settle(&self) {
+        let pending = std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner));
+        let end = Instant::now() + PATIENCE;
+        for delivered in pending {
+            let _gave_up = delivered.recv_timeout(end.saturating_duration_since(Instant::now()));
+        }
+    }
+
     fn write(&self, report: &Report, in_full: bool) {
-        stderr::write(match (self.json, in_full) {
+        self.print(report, in_full);
+        if report.is_kept() {
+            let (report, telling) = (report.clone(), self.telling.clone());
+            let delivering = start(move || deliver::to_files(&report, &telling));
+            self.pending.lock().unwrap_or_else(PoisonError::into_inner).extend(delivering);
+        }
+    }
+
+    fn print(&self, report: &Report, in_full: bool) {
+        stderr::write(match (self.telling.json, in_full) {
             (true, _) => report.json(),
             (false, true) => report.text().to_owned(),
             (false, false) => report.short(),
@@ -130,10 +152,15 @@ fn lock(about: &About) -> Option<serde_json::Value> {
 /// Does `work` on a thread of its own, and waits for it no longer than a report may take. A disk or a pipe
 /// that hangs keeps only that thread.
 pub(super) fn in_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    start(work)?.recv_timeout(PATIENCE).ok()
+}
+
+/// Begins `work` on a thread of its own. `None` where no thread can be had.
+fn start<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<Receiver<T>> {
     let (done, result) = mpsc::channel();
     let work = move || {
         let _waited_no_longer = done.send(work());
     };
     let _thread = thread::Builder::new().name("solostart-report".to_owned()).spawn(work).ok()?;
-    result.recv_timeout(PATIENCE).ok()
+    Some(result)
 }

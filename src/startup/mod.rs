@@ -30,9 +30,11 @@ use crate::{
 };
 
 mod config;
+mod telling;
 mod waits;
 mod worker_mode;
 
+pub(crate) use telling::{Telling, refusal_file};
 pub(crate) use waits::{Shortened, Waits};
 use worker_mode::Acquire;
 pub use worker_mode::{WorkerLock, WorkerMode};
@@ -258,6 +260,14 @@ impl Startup {
 
     pub(crate) fn instance(&self) -> InstanceId {
         self.instance
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn mode(&self) -> &WorkerMode {
+        &self.mode
     }
 
     pub(crate) fn version_text(&self) -> Option<&str> {

@@ -33,9 +33,11 @@ fn plan(startup: &mut Startup, scenario: &str) -> StageResult<()> {
         })
         .required();
     let (starting, stopping, checked) = (scenario.to_owned(), scenario.to_owned(), scenario.to_owned());
+    let looked_at = scenario.to_owned();
     let subject = startup
         .stage("subject", base, async move |cx: StageContext, _base: Arc<()>| start(&starting, cx).await)
         .stop(async move |_subject, _cx| stop(&stopping).await)
+        .check(move || if looked_at == "check-error" { Err("no luck today".into()) } else { Ok(()) })
         .health(move |_subject| {
             let blocks = checked == "health-block";
             async move { if blocks { block() } else { Ok(()) } }

@@ -59,7 +59,7 @@ fn a_failure_as_data_says_what_the_text_says() {
         }],
         "cause": ["/data/app.db cannot be written by this process"],
         "also": [{"stage": "http-session", "code": "http.dns", "cause": ["no such host"]}],
-        "stages": [{"name": "worker-mode", "needs": [], "state": "up", "start_ms": 0, "ms": 2}],
+        "stages": [{"name": "worker-mode", "needs": [], "state": "up", "start_ms": 0.0, "ms": 2.0, "critical": false}],
         "rollback": {"ok": true, "ms": 3, "order": ["cache", "worker-mode"], "errors": []},
         "docs": "docs/failures.md#db-not-writable",
     });
