@@ -7,7 +7,7 @@
 use std::{
     fs,
     io::Write,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Output},
     thread,
 };
@@ -59,7 +59,7 @@ impl Mounts {
     }
 
     /// Where this process sees what is at `path` for those who have the mounts.
-    fn seen(&self, path: &Path) -> std::path::PathBuf {
+    fn seen(&self, path: &Path) -> PathBuf {
         Path::new("/proc").join(&self.number).join("root").join(path.strip_prefix("/").unwrap())
     }
 }

@@ -49,7 +49,7 @@ impl Place {
         let mut command = match words.next() {
             Some(program) => {
                 let mut command = Command::new(program);
-                command.args(words).arg(plain.get_program()).env_clear();
+                command.args(words).arg(plain.get_program());
                 command
             }
             None => Command::new(plain.get_program()),
