@@ -5,22 +5,25 @@
 use std::{
     fs,
     path::Path,
+    thread,
     time::{Duration, Instant},
 };
 
-use rustix::process::Signal;
-use support::{App, Ended};
+use solostart::testing::{Exit, Process};
 
 mod support;
 
-fn app(data: &Path, scenario: &str, more: &[(&str, &str)]) -> App {
+/// A way to ask a process to stop.
+type Ask = fn(&mut Process) -> &mut Process;
+
+fn app(data: &Path, scenario: &str, more: &[(&str, &str)]) -> Process {
     let mut vars = vec![("TESTAPP_SCENARIO", scenario)];
     vars.extend(more);
-    App::start("test-app", data, &vars)
+    Process::start(&mut support::command("test-app", data, &vars))
 }
 
-/// Whatever happened before, the next start succeeds at once, and nothing but the lock, the lease and what was reported
-/// is left.
+/// Whatever happened before, the next start succeeds at once, and nothing is left but the lock, the lease and
+/// what was reported.
 fn assert_nothing_left(data: &Path) {
     let names: Vec<_> = fs::read_dir(data).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     let kept = [
@@ -34,11 +37,11 @@ fn assert_nothing_left(data: &Path) {
     ];
     assert!(names.iter().all(|name| kept.iter().any(|kept| name == kept)), "{names:?}");
     let ended = app(data, "finish", &[]).wait();
-    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
     ended.assert_says("READY");
 }
 
-fn fails(scenario: &str, more: &[(&str, &str)], exit: i32, code: &str) -> Ended {
+fn fails(scenario: &str, more: &[(&str, &str)], exit: i32, code: &str) -> Exit {
     let data = tempfile::tempdir().unwrap();
     let ended = app(data.path(), scenario, more).wait();
     ended.assert_failed(exit, code);
@@ -48,12 +51,13 @@ fn fails(scenario: &str, more: &[(&str, &str)], exit: i32, code: &str) -> Ended 
 
 #[test]
 fn a_service_that_is_asked_to_stop_ends_with_0_and_in_order() {
-    for (signal, name) in [(Signal::TERM, "SIGTERM"), (Signal::INT, "SIGINT")] {
+    let ways: [(Ask, _); 2] = [(Process::terminate, "SIGTERM"), (Process::interrupt, "SIGINT")];
+    for (ask, name) in ways {
         let data = tempfile::tempdir().unwrap();
         let mut service = app(data.path(), "ok", &[]);
-        service.wait_for("READY").signal(signal);
+        ask(service.wait_for("READY"));
         let ended = service.wait();
-        assert_eq!(ended.code, 0, "{}", ended.stderr);
+        assert_eq!(ended.code(), 0, "{}", ended.stderr);
         ended.assert_says("STOPPED").assert_says(name).assert_says("base stopped");
         assert_nothing_left(data.path());
     }
@@ -98,9 +102,9 @@ fn a_stage_that_blocks_the_executor_is_named_and_the_process_ends_in_its_budget(
 fn a_signal_during_the_start_rolls_back_and_ends_with_0() {
     let data = tempfile::tempdir().unwrap();
     let mut service = app(data.path(), "hang", &[("TESTAPP_SHUTDOWN_TIMEOUT", "1s")]);
-    service.wait_for("subject hangs").signal(Signal::TERM);
+    service.wait_for("subject hangs").terminate();
     let ended = service.wait();
-    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
     ended.assert_says("subject undone").assert_says("base stopped").assert_says("SIGTERM");
     assert_nothing_left(data.path());
 }
@@ -110,7 +114,7 @@ fn a_signal_is_heard_while_every_thread_is_blocked() {
     let data = tempfile::tempdir().unwrap();
     let vars = [("TESTAPP_SHUTDOWN_TIMEOUT", "1s"), ("TOKIO_WORKER_THREADS", "1")];
     let mut service = app(data.path(), "block", &vars);
-    service.wait_for("subject blocks").signal(Signal::TERM);
+    service.wait_for("subject blocks").terminate();
     let ended = service.wait();
     ended.assert_failed(70, "stage.blocked-executor").assert_says("subject").assert_says("begin");
     assert_nothing_left(data.path());
@@ -118,14 +122,19 @@ fn a_signal_is_heard_while_every_thread_is_blocked() {
 
 #[test]
 fn a_second_signal_ends_the_process_at_once() {
-    for (second, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
+    let ways: [(Ask, _); 2] = [(Process::terminate, 143), (Process::interrupt, 130)];
+    for (ask_again, code) in ways {
         let data = tempfile::tempdir().unwrap();
         let mut service = app(data.path(), "stop-hang", &[("TESTAPP_SHUTDOWN_TIMEOUT", "1h")]);
-        service.wait_for("READY").signal(Signal::TERM);
+        service.wait_for("READY").terminate();
         // Only one that comes a while after the first is a second one, so it is sent until it counts.
-        service.wait_for("stopping").signal_until_it_ends(second);
+        service.wait_for("stopping");
+        while service.is_running() {
+            ask_again(&mut service);
+            thread::sleep(Duration::from_millis(20));
+        }
         let ended = service.wait();
-        assert_eq!(ended.code, code, "{}", ended.stderr);
+        assert_eq!(ended.code(), code, "{}", ended.stderr);
         assert_nothing_left(data.path());
     }
 }
@@ -134,8 +143,8 @@ fn a_second_signal_ends_the_process_at_once() {
 fn a_signal_that_is_sent_twice_at_once_is_one_request() {
     let data = tempfile::tempdir().unwrap();
     let mut service = app(data.path(), "ok", &[]);
-    service.wait_for("READY").signal(Signal::TERM).signal(Signal::TERM);
-    assert_eq!(service.wait().code, 0);
+    service.wait_for("READY").terminate().terminate();
+    assert_eq!(service.wait().code(), 0);
 }
 
 #[test]
@@ -151,7 +160,7 @@ fn a_stop_that_fails_hangs_or_blocks_is_named_and_ends_with_70() {
     for scenario in ["stop-error", "stop-hang", "stop-block"] {
         let data = tempfile::tempdir().unwrap();
         let mut service = app(data.path(), scenario, &[("TESTAPP_SHUTDOWN_TIMEOUT", "1s")]);
-        service.wait_for("READY").signal(Signal::TERM);
+        service.wait_for("READY").terminate();
         let ended = service.wait();
         ended.assert_failed(70, "rollback.incomplete").assert_says("subject");
         assert_nothing_left(data.path());
@@ -162,8 +171,8 @@ fn a_stop_that_fails_hangs_or_blocks_is_named_and_ends_with_70() {
 fn a_blocking_call_that_never_returns_does_not_keep_the_process() {
     let data = tempfile::tempdir().unwrap();
     let mut service = app(data.path(), "spawn-blocking", &[]);
-    service.wait_for("READY").signal(Signal::TERM);
-    assert_eq!(service.wait().code, 0);
+    service.wait_for("READY").terminate();
+    assert_eq!(service.wait().code(), 0);
 }
 
 #[test]
@@ -214,9 +223,9 @@ fn a_second_process_on_the_same_data_is_refused_and_the_first_undisturbed() {
     let mut first = app(data.path(), "ok", &[]);
     first.wait_for("READY");
     let second = app(data.path(), "ok", &[]).wait();
-    second.assert_failed(78, "lock.held").assert_says("testapp.lock").assert_says(&first.pid().to_string());
-    first.signal(Signal::TERM);
-    assert_eq!(first.wait().code, 0);
+    second.assert_failed(78, "lock.held").assert_says("testapp.lock").assert_says(&first.id().to_string());
+    first.terminate();
+    assert_eq!(first.wait().code(), 0);
     assert_nothing_left(data.path());
 }
 
@@ -224,25 +233,9 @@ fn a_second_process_on_the_same_data_is_refused_and_the_first_undisturbed() {
 fn a_killed_process_does_not_block_the_next() {
     let data = tempfile::tempdir().unwrap();
     let mut first = app(data.path(), "ok", &[]);
-    first.wait_for("READY").signal(Signal::KILL);
-    drop(first);
+    first.wait_for("READY");
+    first.kill();
     assert_nothing_left(data.path());
-}
-
-#[test]
-fn a_lock_file_that_is_deleted_or_replaced_stops_the_service() {
-    for replace in [false, true] {
-        let data = tempfile::tempdir().unwrap();
-        let mut service = app(data.path(), "ok", &[]);
-        service.wait_for("READY");
-        let lock = data.path().join("testapp.lock");
-        fs::remove_file(&lock).unwrap();
-        if replace {
-            fs::write(&lock, "").unwrap();
-        }
-        let ended = service.wait();
-        ended.assert_failed(70, "lock.lost").assert_says("base stopped");
-    }
 }
 
 #[test]
@@ -281,7 +274,7 @@ fn a_failure_that_repeats_is_counted_and_told_in_three_lines_until_a_start_succe
 fn reports_as_json_are_one_object_a_line_and_nothing_else_of_ours() {
     let data = tempfile::tempdir().unwrap();
     let json = ("TESTAPP_LOG_FORMAT", "json");
-    let objects = |ended: &Ended| -> Vec<serde_json::Value> {
+    let objects = |ended: &Exit| -> Vec<serde_json::Value> {
         let lines = ended.stderr.lines().filter(|line| line.starts_with('{'));
         lines.map(|line| serde_json::from_str(line).unwrap()).collect()
     };
@@ -306,10 +299,10 @@ fn a_failed_start_that_is_held_stays_without_the_lock_until_a_signal_and_keeps_i
     let mut held = app(data.path(), "error", &[("TESTAPP_FAILURE_HOLD", "1h")]);
     held.wait_for("HOLDING for");
     let other = app(data.path(), "finish", &[]).wait();
-    assert_eq!(other.code, 0, "{}", other.stderr);
-    held.signal(Signal::TERM);
+    assert_eq!(other.code(), 0, "{}", other.stderr);
+    held.terminate();
     let ended = held.wait();
-    assert_eq!(ended.code, 70, "{}", ended.stderr);
+    assert_eq!(ended.code(), 70, "{}", ended.stderr);
 }
 
 #[test]

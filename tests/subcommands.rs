@@ -5,24 +5,27 @@
 use std::{
     fs,
     path::Path,
-    process::{Command, Output, Stdio},
+    process::{Output, Stdio},
 };
 
-use support::App;
+use solostart::testing::Process;
 
-#[allow(dead_code, reason = "each test binary uses a part of it")]
 mod support;
 
+fn start(data: &Path, vars: &[(&str, &str)]) -> Process {
+    Process::start(&mut support::command("test-app", data, vars))
+}
+
 fn ask(data: &Path, words: &[&str], vars: &[(&str, &str)]) -> (i32, String) {
-    let mut command = Command::new(support::example("test-app"));
-    command.args(words).env_clear().env("TESTAPP_DATA_DIR", data).envs(vars.iter().copied());
+    let mut command = support::command("test-app", data, vars);
+    command.args(words);
     let Output { status, stdout, stderr } = command.stdin(Stdio::null()).output().unwrap();
     let said = String::from_utf8(stdout).unwrap() + &String::from_utf8(stderr).unwrap();
     (status.code().unwrap(), said)
 }
 
 fn run(data: &Path, scenario: &str) {
-    App::start("test-app", data, &[("TESTAPP_SCENARIO", scenario)]).wait();
+    start(data, &[("TESTAPP_SCENARIO", scenario)]).wait();
 }
 
 #[test]
@@ -51,12 +54,12 @@ fn check_lists_everything_that_is_wrong_and_touches_nothing() {
 #[test]
 fn check_is_content_beside_a_service_that_runs() {
     let data = tempfile::tempdir().unwrap();
-    let mut service = App::start("test-app", data.path(), &[]);
+    let mut service = start(data.path(), &[]);
     service.wait_for("READY");
     let (exit, said) = ask(data.path(), &["check"], &[]);
     assert_eq!((exit, said.starts_with("CHECK OK")), (0, true), "{said}");
-    service.signal(rustix::process::Signal::TERM);
-    assert_eq!(service.wait().code, 0);
+    service.terminate();
+    assert_eq!(service.wait().code(), 0);
 }
 
 #[test]
@@ -80,7 +83,7 @@ fn graph_and_timeline_show_the_last_start_and_the_graph_needs_none() {
 fn report_repeats_the_last_report_and_a_refusal_does_not_hide_the_start_of_the_service() {
     let data = tempfile::tempdir().unwrap();
     assert_eq!(ask(data.path(), &["report"], &[]).0, 1);
-    let mut service = App::start("test-app", data.path(), &[]);
+    let mut service = start(data.path(), &[]);
     service.wait_for("READY");
     run(data.path(), "ok");
     let (exit, said) = ask(data.path(), &["report"], &[]);
@@ -90,8 +93,8 @@ fn report_repeats_the_last_report_and_a_refusal_does_not_hide_the_start_of_the_s
     assert_eq!(report["lock"]["verdict"], "running", "{line}");
     let (_, said) = ask(data.path(), &["timeline"], &[]);
     assert!(said.contains("READY") && said.contains("up\n"), "{said}");
-    service.signal(rustix::process::Signal::TERM);
-    assert_eq!(service.wait().code, 0);
+    service.terminate();
+    assert_eq!(service.wait().code(), 0);
 }
 
 #[test]
@@ -115,8 +118,7 @@ fn a_file_that_cannot_be_written_changes_no_exit_code_and_a_termination_log_hold
     let log = data.path().join("termination-log");
     fs::write(&log, "x".repeat(5000)).unwrap();
     let svg = data.path().join("startup.svg");
-    let app = App::start(
-        "test-app",
+    let app = start(
         data.path(),
         &[
             ("TESTAPP_SCENARIO", "error"),

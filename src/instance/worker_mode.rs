@@ -115,7 +115,7 @@ pub(crate) struct LockDescription {
 ///
 /// # Errors
 /// `worker.count-configured`, `env.invalid`, `db.dir-missing`, `db.not-writable`, `db.disk-full`,
-/// `db.corrupt` and `db.busy` for the lease, `lock.not-shared`, `lock.unsupported`, `lock.held`,
+/// `db.io`, `db.corrupt` and `db.busy` for the lease, `lock.not-shared`, `lock.unsupported`, `lock.held`,
 /// `lock.holder-unresponsive`, and `startup.interrupted` where the wait was ended. Nothing is held then.
 pub(crate) fn acquire(config: &WorkerConfig) -> StageResult<HeldWorker> {
     declared::check(&config.prefix, &config.worker_variables, &config.lookup)?;

@@ -12,7 +12,8 @@ pub(super) fn short(document: &Document) -> String {
     let Some(code) = &document.code else { return document.rendered.clone() };
     let stage = document.stage.as_deref().unwrap_or("startup");
     let what = document.event.headline();
-    let exit = document.exit_code.map_or_else(String::new, |exit| format!(" exit {exit}"));
+    let name = document.exit_name.unwrap_or_default();
+    let exit = document.exit_code.map_or_else(String::new, |exit| format!(" exit {exit} ({name})"));
     let why = document.cause.first().or(document.title.as_ref()).map_or("", String::as_str);
     let mut lines = vec![format!("{what}  {stage}  [{code}]{exit}: {why}")];
     if let Some(action) = document.actions.first() {

@@ -156,7 +156,8 @@ impl Watchdog {
             Phase::Starting => self.began.elapsed(),
             Phase::Ready | Phase::Draining | Phase::Stopping | Phase::Stopped => self.limits.shutdown,
         };
-        Stalled { phase: board.phase(), limit, stages }
+        let lost = board.published_worker().and_then(|guard| guard.taken_away());
+        Stalled { phase: board.phase(), limit, stages, lost: lost.map(|lost| lost.to_string()) }
     }
 }
 

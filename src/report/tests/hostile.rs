@@ -135,7 +135,8 @@ impl Pool {
             step: Some(pool.text()),
             blocks: pool.number().is_multiple_of(2),
         });
-        Stalled { phase: Phase::Starting, limit: ms(1), stages }
+        let lost = self.number().is_multiple_of(2).then(|| self.text());
+        Stalled { phase: Phase::Starting, limit: ms(1), stages, lost }
     }
 }
 

@@ -107,7 +107,8 @@ fn a_repeat_is_told_in_three_lines() {
     let report = Report::startup_failed(&error, error.kind(), &attempt(23));
     shows(
         &report.short(),
-        "STARTUP FAILED  database  [db.not-writable] exit 77: /data/app.db cannot be written by this process\n  \
+        "STARTUP FAILED  database  [db.not-writable] exit 77 (NOPERM): /data/app.db cannot be written by this \
+         process\n  \
          fix: chown -R 10001:10001 /data\n  attempt 23, same since 2026-11-20T09:00:00Z. Full report: banboard \
          report. Restarting will NOT help.",
     );
