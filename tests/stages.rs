@@ -16,7 +16,7 @@ use solostart::{
     Env, Handle, StageContext, Startup, WorkerMode, codes,
     stages::{
         RunContext,
-        cache::{Cache, moka},
+        cache::{Cache, CacheHandle},
         database::{Database, DatabaseError, Migration, SqliteDatabase},
         http_session::{HttpClient, HttpSession},
         scheduler::{JobScheduler, Scheduler},
@@ -38,7 +38,7 @@ const ENDLESS: &[Migration] = &[Migration::new(
      SELECT max(i) FROM n;",
 )];
 
-type Numbers = moka::future::Cache<i64, i64>;
+type Numbers = CacheHandle<i64, i64>;
 type Told = Arc<UnboundedSender<&'static str>>;
 type Needs = (Arc<Database>, Arc<Numbers>, Arc<HttpClient>, Told);
 
@@ -52,12 +52,13 @@ fn shop(dir: &TempDir, vars: &[(&str, &str)]) -> Startup {
     startup
 }
 
-async fn load(_cx: StageContext, database: Arc<Database>) -> solostart::StageResult<Vec<(i64, i64)>> {
+async fn load(_cx: StageContext, database: Arc<Database>, cache: Numbers) -> solostart::StageResult<()> {
     let numbers = database.read(|connection| {
         let mut all = connection.prepare("SELECT value FROM numbers")?;
-        Ok(all.query_map([], |row| Ok((row.get(0)?, row.get(0)?)))?.collect::<Result<_, _>>()?)
+        Ok(all.query_map([], |row| Ok((row.get(0)?, row.get(0)?)))?.collect::<Result<Vec<_>, _>>()?)
     });
-    Ok(numbers.await?)
+    cache.insert_all(numbers.await?).await;
+    Ok(())
 }
 
 struct Shop {
@@ -174,4 +175,31 @@ async fn a_migration_that_is_too_slow_is_reported_as_such_and_lets_go_of_the_fil
     assert_eq!(rows.await.unwrap(), 1);
     assert!(running.shutdown("the test is over").await.is_clean());
     assert!(matches!(database.read(|_| Ok(())).await, Err(DatabaseError::Stopped)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cache_without_its_warm_up_degrades_the_service_and_a_retry_begins_with_a_clean_slate() {
+    let dir = TempDir::new().unwrap();
+    let mut startup = shop(&dir, &[]);
+    let cold = Cache::holding(10)
+        .warm_up(async |_, (): (), _: Numbers| Err(solostart::StageError::from("no such table")));
+    let _cache = startup.add(cold);
+    let _fickle = startup
+        .stage("fickle", (), async |cx: StageContext, ()| {
+            if cx.attempt() > 1 {
+                return Ok(());
+            }
+            cx.degraded("only in the first attempt");
+            Err("once more".into())
+        })
+        .retry(2)
+        .required();
+    let running = startup.start().await.unwrap();
+    let status = running.status();
+    assert!(status.is_ready());
+    assert_eq!(status.degraded(), ["cache"]);
+    let timeline = status.timeline();
+    let told = timeline.stages.iter().find_map(|stage| stage.degraded.as_deref());
+    assert_eq!(told, Some("the warm-up failed: no such table; 0 entries"));
+    assert!(running.shutdown("the test is over").await.is_clean());
 }
