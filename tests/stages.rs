@@ -4,7 +4,6 @@
 #![cfg(all(feature = "database", feature = "cache", feature = "http-session", feature = "scheduler"))]
 
 use std::{
-    net::TcpListener,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -24,6 +23,7 @@ use solostart::{
     },
 };
 use tempfile::TempDir;
+use tokio::net::TcpSocket;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 const MIGRATIONS: &[Migration] = &[Migration::new(
@@ -124,7 +124,9 @@ async fn the_whole_graph_comes_up_works_and_stops_clean_again_and_again() {
         assert!(report.is_clean(), "{report:?}");
         // Only what this test itself still holds.
         assert_eq!(report.summary.leaked, [("http-session".into(), 1)]);
-        assert!(http.request(async |client| client.get("http://127.0.0.1/").send().await).await.is_err());
+        assert!(
+            http.request(async |client| Ok(client.get("http://127.0.0.1/").send().await?)).await.is_err()
+        );
         assert!(path.ends_with("shop.db") && !path.with_extension("db-wal").exists());
     }
 }
@@ -132,8 +134,10 @@ async fn the_whole_graph_comes_up_works_and_stops_clean_again_and_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failing_upstream_rolls_the_database_back() {
     let dir = TempDir::new().unwrap();
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let url = format!("http://{closed}/health?token=hunter2");
+    // The port is taken, and nobody listens on it.
+    let closed = TcpSocket::new_v4().unwrap();
+    closed.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let url = format!("http://{}/health?token=hunter2", closed.local_addr().unwrap());
     let mut startup = shop(&dir, &[("SHOP_HTTP_PROBE_URL", &url), ("SHOP_HTTP_RETRY_BUDGET", "100ms")]);
     let env = startup.env();
     let database = startup.add(SqliteDatabase::from_env(&env).migrations(MIGRATIONS));
