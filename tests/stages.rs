@@ -207,3 +207,30 @@ async fn a_cache_without_its_warm_up_degrades_the_service_and_a_retry_begins_wit
     assert_eq!(told, Some("the warm-up failed: no such table; 0 entries"));
     assert!(running.shutdown("the test is over").await.is_clean());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_saved_cache_outlives_a_restart_and_a_rollback() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = TempDir::new().unwrap();
+    let saved = dir.path().join("cache.cache");
+    for round in 0..3 {
+        let mut startup = shop(&dir, &[]);
+        let cache = Cache::<i64, i64>::holding(100).saved_in_data_dir(&startup.env());
+        let cache = startup.add(cache);
+        if round == 1 {
+            let _fails =
+                startup.stage("fails", cache, async |_, _| Err::<(), _>("on purpose".into())).required();
+            let error = startup.start().await.unwrap_err();
+            assert!(error.rollback.is_complete(), "{error:?}");
+            continue;
+        }
+        let running = startup.start().await.unwrap();
+        let handle = running.get(cache).unwrap();
+        assert_eq!(handle.get(&7).await, (round == 2).then_some(49));
+        handle.insert(7, 49).await;
+        assert!(!saved.exists());
+        drop(handle);
+        assert!(running.shutdown("the test is over").await.is_clean());
+        assert_eq!(saved.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    }
+}

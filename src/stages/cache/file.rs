@@ -161,6 +161,7 @@ pub(super) struct Draft {
     beside: PathBuf,
     file: Option<io::BufWriter<File>>,
     written: u64,
+    most: u64,
     entries: u64,
     sum: u64,
 }
@@ -183,6 +184,7 @@ impl Draft {
             beside,
             file: Some(io::BufWriter::new(File::from(file))),
             written: 0,
+            most: MOST,
             entries: 0,
             sum: CHECKSUM_OF_NOTHING,
         };
@@ -196,7 +198,7 @@ impl Draft {
         /// Room for the last line.
         const FOOT: u64 = 128;
         let line = line(entry)?;
-        if self.written + line.len() as u64 + FOOT > MOST {
+        if self.written + line.len() as u64 + FOOT > self.most {
             return Ok(false);
         }
         self.write(&line)?;

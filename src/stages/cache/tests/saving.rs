@@ -3,6 +3,7 @@ use std::{fs, path::Path};
 use tempfile::TempDir;
 
 use super::*;
+use crate::contract::guard::GuardKeeper;
 
 fn stage(path: &Path) -> Cache<u32, u32> {
     Cache::holding(1000).saved_in(path)
@@ -139,4 +140,37 @@ async fn a_cache_that_cannot_be_saved_or_not_in_time_stops_all_the_same() {
     let (cache, _) = up(&hurried, ()).await;
     hurried.stop(cache, stop_within(Duration::ZERO)).await.unwrap();
     assert!(!path.exists());
+}
+
+#[tokio::test]
+async fn a_right_that_is_lost_while_the_file_is_written_keeps_it_from_its_place() {
+    let (dir, path) = place();
+    let stage = stage(&path);
+    let start = Start::unhurried();
+    let cache = stage.start(start.cx.clone(), ()).await.unwrap();
+    start.worker.lose("a test");
+    let until = std::time::Instant::now() + Duration::from_secs(60);
+    let store = stage.store.as_ref().unwrap();
+    let error = store.save(&cache, "cache", start.worker.guard(), until).await.unwrap_err();
+    assert!(error.to_string().contains("a test"), "{error}");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn several_workers_neither_load_nor_save_what_they_would_share() {
+    let (_dir, path) = place();
+    let first = stage(&path);
+    let (cache, _) = up(&first, ()).await;
+    cache.insert(1, 1).await;
+    stop(&first, cache).await;
+    let before = fs::read(&path).unwrap();
+
+    let one_of_many = stage(&path);
+    let start = Start::by(GuardKeeper::unrestricted(), Duration::from_secs(60));
+    let cache = Arc::new(one_of_many.start(start.cx.clone(), ()).await.unwrap());
+    assert_eq!(sorted(&cache).await, []);
+    assert_eq!(start.cx.status().degraded(), ["under-test"]);
+    cache.insert(2, 2).await;
+    stop(&one_of_many, cache).await;
+    assert_eq!(fs::read(&path).unwrap(), before);
 }

@@ -126,6 +126,17 @@ async fn a_body_that_stalls_or_trickles_or_breaks_off_has_an_end() {
 }
 
 #[tokio::test]
+async fn a_head_without_end_is_no_answer() {
+    let address = server(|mut stream| {
+        request(&mut stream);
+        let _written = write!(stream, "HTTP/1.1 200 OK\r\n");
+        while stream.write_all(b"X: yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy\r\n").is_ok() {}
+    });
+    let error = read(HttpSession::new(), address, 100).await.unwrap_err();
+    assert_eq!(error.into_stage_error().failure_code(), HTTP_STATUS);
+}
+
+#[tokio::test]
 async fn a_circle_of_redirects_is_left_and_said() {
     let asked = Arc::new(AtomicUsize::new(0));
     let counted = asked.clone();
