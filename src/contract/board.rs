@@ -64,6 +64,8 @@ pub(crate) struct Cell {
     /// while no poll runs. A tick is stored instead of a time because it costs nothing to read.
     polling_since: AtomicU64,
     steps: Mutex<Vec<(Instant, String)>>,
+    /// What the stage does without, since it said so while it started.
+    degraded: Mutex<Option<String>>,
 }
 
 impl Board {
@@ -218,6 +220,7 @@ impl Cell {
             settled_at: AtomicU64::new(NEVER),
             polling_since: AtomicU64::new(0),
             steps: Mutex::new(Vec::new()),
+            degraded: Mutex::new(None),
         }
     }
 
@@ -233,6 +236,15 @@ impl Cell {
     /// Stores what the health hook found; returns whether that is a change.
     pub(crate) fn set_healthy(&self, healthy: bool) -> bool {
         self.healthy.swap(healthy, Ordering::AcqRel) != healthy
+    }
+
+    /// Stores what the stage does without; `None` where another attempt begins.
+    pub(crate) fn set_degraded(&self, why: Option<String>) {
+        *self.degraded.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+
+    pub(crate) fn degraded(&self) -> Option<String> {
+        self.degraded.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn give_up(&self) {

@@ -59,6 +59,15 @@ impl StageContext {
         self.0.board.cell(self.0.id).set_step(step.into());
     }
 
+    /// Says that the stage will be up, but works less well than it should: with an empty cache, without its
+    /// upstream. The service becomes ready all the same; its `READY` line, the log and
+    /// [`Status::degraded`] say so. What is said last counts, until the process ends. Never a secret.
+    pub fn degraded(&self, why: impl Into<String>) {
+        let why = why.into();
+        tracing::warn!(target: "solostart", stage = self.stage(), why, "stage degraded");
+        self.0.board.cell(self.0.id).set_degraded(Some(why));
+    }
+
     /// Registers the undo of something that was just acquired, in case this start does not succeed.
     ///
     /// Undos run last in, first out, when the hook has failed, panicked, run out of time or was
@@ -134,6 +143,7 @@ impl StageContext {
     }
 
     pub(crate) fn next_attempt(&self) -> u32 {
+        self.0.board.cell(self.0.id).set_degraded(None);
         self.0.attempt.fetch_add(1, Ordering::Relaxed) + 1
     }
 

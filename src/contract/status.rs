@@ -24,6 +24,8 @@ pub struct StageTimes {
     pub state: StageState,
     /// Whether its last health check, if it has any, succeeded.
     pub healthy: bool,
+    /// What it does without, in its own words: see [`StageContext::degraded`](crate::StageContext::degraded).
+    pub degraded: Option<String>,
     /// Whether the service can do without it.
     pub optional: bool,
     /// When it began, counted from the beginning of the start; `None` if it never did.
@@ -79,13 +81,13 @@ impl Status {
             })
     }
 
-    /// The stages that work less well than they should: optional ones that failed, and those whose last
-    /// health check failed.
+    /// The stages that work less well than they should: optional ones that failed, those whose last health
+    /// check failed, and those that said so while they started.
     #[must_use]
     pub fn degraded(&self) -> Vec<StageName> {
         let impaired = |id: &crate::ids::StageId| {
             let cell = self.0.cell(*id);
-            cell.state() == StageState::Failed || !cell.is_healthy()
+            cell.state() == StageState::Failed || !cell.is_healthy() || cell.degraded().is_some()
         };
         self.0.graph.ids().filter(impaired).map(|id| self.0.graph.name(id).clone()).collect()
     }
@@ -110,6 +112,7 @@ impl Status {
                     needs: board.graph.prerequisites(id).map(|each| board.graph.name(each).clone()).collect(),
                     state: cell.state(),
                     healthy: cell.is_healthy(),
+                    degraded: cell.degraded(),
                     optional: cell.optional,
                     began: span.map(|span| span.began),
                     took: span.map(|span| span.ended.saturating_sub(span.began)),

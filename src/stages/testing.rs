@@ -26,12 +26,16 @@ pub(super) struct Start {
 impl Start {
     /// A start whose time is up after `limit`.
     pub(super) fn within(limit: Duration) -> Self {
+        Self::by(GuardKeeper::exclusive(), limit)
+    }
+
+    /// A start in a process that has the right which `worker` keeps.
+    pub(super) fn by(worker: GuardKeeper, limit: Duration) -> Self {
         let mut graph = Graph::default();
         let id = graph.add("under-test".into());
         let board = Board::new(graph, vec![id], vec![Cell::new(false, limit)], None);
         let cancel = CancellationToken::new();
         let cx = StageContext::new(board, id, cancel.clone(), Instant::now() + limit);
-        let worker = GuardKeeper::exclusive();
         cx.publish_worker(worker.guard());
         Self { cx, cancel, worker }
     }
