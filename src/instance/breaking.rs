@@ -38,8 +38,8 @@ pub(crate) struct Broken {
     pub(crate) token: u64,
 }
 
-/// Frees the lease if its token is `token`, nobody has the file lock, and nobody renews the lease for two
-/// of its holder's renewals. It has the file lock itself meanwhile.
+/// Frees the lease if its token is `token`, nobody has the file lock, and nobody renews the lease for as long
+/// as the right of its holder can last. It has the file lock itself meanwhile.
 ///
 /// # Errors
 /// `lock.held` and `lock.holder-unresponsive` while somebody has the file lock or renews the lease; `lock.held` as a
@@ -79,7 +79,7 @@ fn observe_and_break(
         None => Err(another(site, &LeaseView::Absent, token)),
     };
     let seen = look()?;
-    let until = boot_time() + two_renewals(config, &seen);
+    let until = boot_time() + longest_right(&seen);
     while boot_time() < until {
         if (config.cancelled)() {
             return Err(interrupted());
@@ -103,9 +103,10 @@ fn observe_and_break(
     Ok(Broken { holder, token_before: token, token: next })
 }
 
-/// The holder may have been configured with other times than ours.
-fn two_renewals(config: &WorkerConfig, row: &LeaseRecord) -> Duration {
-    2 * config.timings.renew.max(row.ttl / 5)
+/// How long after its last renewal a holder may believe that it holds, and its process may live: the bound on
+/// `hard` in `timings`, by the holder's own times, which may be others than ours.
+fn longest_right(row: &LeaseRecord) -> Duration {
+    row.ttl * 4 / 5
 }
 
 fn another(site: &Site<'_>, view: &LeaseView, token: u64) -> StageError {

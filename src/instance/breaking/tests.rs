@@ -7,6 +7,7 @@ use crate::instance::{
         sqlite::path_beside,
         store::{Claim, LeaseStore},
         testing::{claim_of, row},
+        timings::Timings,
     },
     other_process::OtherProcess,
     testing::{TTL, code, config_at, reacquire},
@@ -45,6 +46,23 @@ fn a_broken_lease_has_no_holder_and_a_higher_token_and_starts_at_once() {
     let held = reacquire(&config);
     assert!(start.elapsed() < TTL, "it waited");
     assert!(held.guard().token().get() > broken.token);
+}
+
+#[test]
+fn a_lease_is_watched_for_as_long_as_the_right_of_its_holder_can_last() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config_at(dir.path());
+    let row = abandoned(&config);
+    let start = boot_time();
+    break_lease(&config, 7).unwrap();
+    let watched = boot_time() - start;
+    assert!(watched >= Timings::new(Some(row.ttl), None).unwrap().hard, "{watched:?}");
+
+    // Whoever breaks it may be configured with shorter times than the holder.
+    for ttl in [1, 15, 600].map(Duration::from_secs) {
+        let slowest = Timings::new(Some(ttl), None).unwrap();
+        assert!(longest_right(&LeaseRecord { ttl, ..row.clone() }) >= slowest.hard, "{ttl:?}");
+    }
 }
 
 #[test]
