@@ -124,7 +124,7 @@ impl<'a> Site<'a> {
         if let Some(took_over) = &took_over {
             tracing::warn!(token = token.get(), "took over from a dead instance: {took_over}");
         }
-        let keeper = Arc::new(GuardKeeper::exclusive());
+        let keeper = Arc::new(GuardKeeper::held_by(self.config.instance));
         let guard = keeper.guard();
         let lease = LeaseKeeper::start(lease, sent.boot, times, Arc::clone(&keeper))
             .map_err(|error| no_thread(&error))?;

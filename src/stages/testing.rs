@@ -1,6 +1,6 @@
 //! What the engine would hand to a stage, for tests that call a stage's hooks themselves.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -20,18 +20,27 @@ use crate::{
 pub(super) struct Start {
     pub(super) cx: StageContext,
     pub(super) cancel: CancellationToken,
-    pub(super) worker: GuardKeeper,
+    pub(super) worker: Arc<GuardKeeper>,
 }
 
 impl Start {
     /// A start whose time is up after `limit`.
     pub(super) fn within(limit: Duration) -> Self {
+        Self::of(Arc::new(GuardKeeper::exclusive()), limit)
+    }
+
+    /// Another start in the same process.
+    #[cfg(feature = "database")]
+    pub(super) fn beside(&self) -> Self {
+        Self::of(self.worker.clone(), Duration::from_secs(60))
+    }
+
+    fn of(worker: Arc<GuardKeeper>, limit: Duration) -> Self {
         let mut graph = Graph::default();
         let id = graph.add("under-test".into());
         let board = Board::new(graph, vec![id], vec![Cell::new(false, limit)], None);
         let cancel = CancellationToken::new();
         let cx = StageContext::new(board, id, cancel.clone(), Instant::now() + limit);
-        let worker = GuardKeeper::exclusive();
         cx.publish_worker(worker.guard());
         Self { cx, cancel, worker }
     }

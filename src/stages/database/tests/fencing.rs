@@ -1,6 +1,8 @@
+use std::sync::Arc;
+
 use super::{NUMBERS, Site};
 use crate::{
-    Stage, codes,
+    LockLost, Stage, codes,
     contract::guard::FencingToken,
     stages::{
         database::{Database, DatabaseError},
@@ -12,6 +14,18 @@ use crate::{
 fn holder(token: u64) -> Start {
     let start = Start::unhurried();
     start.worker.issue(FencingToken::new(token));
+    start
+}
+
+/// The same for one whose lease still is its own, so that its token can be raised.
+fn raising(token: u64) -> Start {
+    let start = holder(token);
+    let own = Arc::downgrade(&start.worker);
+    start.worker.raise_with(move |above: FencingToken| {
+        let token = FencingToken::new(above.get() + 1);
+        own.upgrade().unwrap().issue(token);
+        Ok(token)
+    });
     start
 }
 
@@ -47,6 +61,64 @@ async fn the_database_refuses_an_ex_holder_although_it_still_believes_to_hold() 
 }
 
 #[tokio::test]
+async fn of_two_holders_of_one_token_only_the_one_that_fenced_writes() {
+    let (site, one, other) = (Site::new(), holder(5), holder(5));
+    let first = site.stage.start(one.cx.clone(), ()).await.unwrap();
+    assert_eq!(insert(&first, 1).await.unwrap(), 1);
+    // Who has the lease rises above whoever had the same token; who has it no longer cannot.
+    other.worker.raise_with(|_above| Err(LockLost { reason: "somebody else has the lease".to_owned() }));
+    let refused = site.stage.start(other.cx.clone(), ()).await.unwrap_err();
+    assert_eq!(refused.failure_code(), codes::LOCK_LOST);
+    other.roll_back().await.unwrap();
+    assert_eq!(insert(&first, 2).await.unwrap(), 1);
+
+    let newer = raising(5);
+    let second = site.stage.start(newer.cx.clone(), ()).await.unwrap();
+    assert_eq!(newer.cx.worker().token().get(), 6);
+    assert!(one.cx.worker().check().is_ok(), "it has not noticed");
+    let refused = insert(&first, 3).await.unwrap_err();
+    assert!(matches!(refused, DatabaseError::LockLost(_)), "{refused}");
+    assert_eq!(insert(&second, 4).await.unwrap(), 1);
+    assert_eq!(values(&second).await, [1, 2, 4]);
+}
+
+#[tokio::test]
+async fn a_write_with_the_token_of_the_fence_is_refused_where_another_holder_raised_it() {
+    let (site, start) = (Site::new(), holder(5));
+    let database = site.stage.start(start.cx.clone(), ()).await.unwrap();
+    site.outsider().execute("UPDATE solostart_fence SET holder = 'somebody'", []).unwrap();
+    let refused = insert(&database, 1).await.unwrap_err();
+    assert!(refused.to_string().contains("another holder"), "{refused}");
+    assert_eq!(values(&database).await, [0_i64; 0]);
+}
+
+#[tokio::test]
+async fn a_holder_passes_its_own_fence_again() {
+    let (site, start) = (Site::new(), holder(5));
+    let first = site.stage.start(start.cx.clone(), ()).await.unwrap();
+    let again = start.beside();
+    let second = site.stage.start(again.cx.clone(), ()).await.unwrap();
+    assert_eq!(insert(&first, 1).await.unwrap() + insert(&second, 2).await.unwrap(), 2);
+    assert_eq!(start.cx.worker().token().get(), 5);
+}
+
+#[tokio::test]
+async fn a_fence_without_a_holder_is_given_one() {
+    let (site, start) = (Site::new(), raising(5));
+    site.outsider()
+        .execute_batch(
+            "CREATE TABLE solostart_fence (
+                 name TEXT PRIMARY KEY, token INTEGER NOT NULL CHECK (token >= 1)
+             ) STRICT, WITHOUT ROWID;
+             INSERT INTO solostart_fence VALUES ('worker', 5);",
+        )
+        .unwrap();
+    let database = site.stage.start(start.cx.clone(), ()).await.unwrap();
+    assert_eq!(start.cx.worker().token().get(), 6);
+    assert_eq!(insert(&database, 1).await.unwrap(), 1);
+}
+
+#[tokio::test]
 async fn a_lost_right_is_refused_before_the_fence_is_asked_and_after_the_closure() {
     let (site, start) = (Site::new(), holder(5));
     let database = site.stage.start(start.cx.clone(), ()).await.unwrap();
@@ -71,9 +143,7 @@ async fn a_start_with_a_lower_token_than_the_file_has_is_refused_and_migrates_no
     site.stage.stop(database.into(), stop_within(std::time::Duration::from_secs(5))).await.unwrap();
 
     let (site, early) = (site.migrations(NUMBERS), holder(5));
-    early.worker.raise_with(Box::new(|_above| {
-        Err(crate::LockLost { reason: "the lease belongs to somebody else".to_owned() })
-    }));
+    early.worker.raise_with(|_above| Err(LockLost { reason: "somebody else has the lease".to_owned() }));
     let error = site.stage.start(early.cx.clone(), ()).await.unwrap_err();
     assert_eq!(error.failure_code(), codes::LOCK_LOST);
     early.roll_back().await.unwrap();
@@ -90,14 +160,7 @@ async fn a_holder_whose_lease_was_restored_from_an_old_copy_rises_above_the_fenc
     let database = site.stage.start(late.cx.clone(), ()).await.unwrap();
     site.stage.stop(database.into(), stop_within(std::time::Duration::from_secs(5))).await.unwrap();
 
-    let restored = holder(5);
-    let keeper = std::sync::Arc::new(restored.worker);
-    let raised = keeper.clone();
-    keeper.raise_with(Box::new(move |above: FencingToken| {
-        let token = FencingToken::new(above.get() + 1);
-        raised.issue(token);
-        Ok(token)
-    }));
+    let restored = raising(5);
     let database = site.stage.start(restored.cx.clone(), ()).await.unwrap();
     assert_eq!(insert(&database, 1).await.unwrap(), 1);
     let stored: i64 =
