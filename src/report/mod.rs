@@ -23,7 +23,7 @@ mod state;
 mod words;
 
 pub(crate) use emergency::{Stalled, StalledStage, emergency};
-pub(crate) use failure::{startup_failure, stop_failure};
+pub(crate) use failure::{command_failure, startup_failure, stop_failure};
 pub(crate) use lines::{interrupted, ready, stopped, warnings};
 
 /// `text` as one line of printable ASCII, without what a URL in it may hide, and cut where it is endless.

@@ -16,7 +16,7 @@ use crate::instance::{
     holder::Holder,
     lease::{
         protocol::Version,
-        record::{LeaseRecord, Now, clock_name, lock_name},
+        record::{LeaseRecord, Now, clock_name},
         sqlite::{SqliteStore, path_beside},
         store::LeaseStore,
     },
@@ -109,7 +109,7 @@ impl Cell {
         let path = config.lock_path.as_path();
         // The lock file gets its identity, and a description of the one who will hold the lease.
         let Outcome::Acquired(first) = file_lock::acquire(path, &|_| Ok(())).unwrap() else { panic!("held") };
-        let this_lock = lock_name(&first);
+        let this_lock = first.name();
         let info = Holder::this_process(InstanceId::mint(), "shop", "1.0");
         let described = match lock {
             Lock::HeldByAnother => Holder { instance: InstanceId::mint().to_string(), ..info.clone() },
