@@ -36,10 +36,7 @@ pub(super) fn break_lease(startup: &Startup, token: u64) -> u8 {
     match worker_mode::break_lease(&startup.worker_config(CancellationToken::new()), token) {
         Ok(broken) => {
             let holder = printable(&broken.holder);
-            print(&format!(
-                "The lease of {holder} is free: token {} -> {}\n",
-                broken.token_before, broken.token
-            ));
+            print(&format!("was held by {holder}\ntoken {} -> {}\n", broken.token_before, broken.token));
             0
         }
         Err(error) => failed("LOCK NOT BROKEN", &error),
@@ -57,8 +54,9 @@ fn in_words(status: &LockStatus) -> String {
     let lease = &status.lease;
     let mut rows = vec![
         ("verdict", verdict.to_owned()),
-        ("lock file", format!("{} ({})", status.file, status.file_system)),
+        ("lock file", status.file.clone()),
         ("flock", flock_in_words(&status.flock)),
+        ("mount", status.file_system.clone()),
         ("lease file", lease.file.clone()),
         ("lease", lease.error.clone().unwrap_or_else(|| lease.state.to_owned())),
     ];
@@ -67,8 +65,10 @@ fn in_words(status: &LockStatus) -> String {
     rows.extend(lease.holder.as_ref().map(|holder| {
         ("holder", format!("{} {}, host {}, pid {}", holder.service, holder.version, holder.host, holder.pid))
     }));
-    rows.extend(lease.holder.as_ref().map(|holder| ("started", holder.started_at.to_string())));
-    rows.extend(lease.age_ms.map(|age| ("renewed", format!("{age} ms ago"))));
+    let started = lease.holder.as_ref().map(|holder| holder.started_at.strftime("%Y-%m-%dT%H:%M:%SZ"));
+    rows.extend(started.map(|started| ("started", started.to_string())));
+    rows.extend(lease.age_ms.map(|age| ("changed", format!("{}.{:03} s ago", age / 1000, age % 1000))));
+    rows.retain(|(_, value)| !value.is_empty());
     rows.into_iter().map(|(name, value)| format!("{name:<11} {}\n", printable(&value))).collect()
 }
 

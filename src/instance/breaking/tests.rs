@@ -36,6 +36,9 @@ fn a_broken_lease_has_no_holder_and_a_higher_token_and_starts_at_once() {
     let row = look(&config);
     assert_eq!((row.holder, row.version.token), (None, broken.token));
     assert!(broken.token > 7);
+    let again = break_lease(&config, broken.token).unwrap_err();
+    assert_eq!(again.error_kind().exit_code(), 64);
+    assert!(again.to_string().contains("nothing to break"), "{again}");
 
     // The one who held it finds out when it goes on.
     let mut store = SqliteStore::open(&path_beside(&config.lock_path), TTL).unwrap();
