@@ -16,11 +16,14 @@ use support::{App, example};
 #[allow(dead_code, reason = "every test file uses its own part of the support module")]
 mod support;
 
-/// Short enough to wait for, long enough for a busy machine to keep.
-const TTL: (&str, &str) = ("TESTAPP_LEASE_TTL", "2s");
+/// What nobody waits for, and a busy machine keeps.
+const LONG: &str = "15s";
+/// For a service that soon renews no more.
+const SHORT: &str = "3s";
 
-fn service(data: &Path, scenario: &str) -> App {
-    let vars = [("TESTAPP_SCENARIO", scenario), ("TESTAPP_SHUTDOWN_TIMEOUT", "1h"), TTL];
+fn service(data: &Path, scenario: &str, ttl: &str) -> App {
+    let vars =
+        [("TESTAPP_SCENARIO", scenario), ("TESTAPP_SHUTDOWN_TIMEOUT", "1h"), ("TESTAPP_LEASE_TTL", ttl)];
     let mut app = App::start("test-app", data, &vars);
     app.wait_for("READY");
     app
@@ -29,7 +32,7 @@ fn service(data: &Path, scenario: &str) -> App {
 /// Runs a subcommand to its end.
 fn command(data: &Path, words: &[&str]) -> Output {
     let mut command = Command::new(example("test-app"));
-    command.args(words).env_clear().env("TESTAPP_DATA_DIR", data).env(TTL.0, TTL.1).output().unwrap()
+    command.args(words).env_clear().env("TESTAPP_DATA_DIR", data).output().unwrap()
 }
 
 /// Every line that people read fits a terminal, and a whole block one screen of it.
@@ -67,7 +70,7 @@ fn flat(text: &str) -> String {
 
 /// What a second service is told.
 fn second(data: &Path) -> support::Ended {
-    let ended = App::start("test-app", data, &[("TESTAPP_SCENARIO", "finish"), TTL]).wait();
+    let ended = App::start("test-app", data, &[("TESTAPP_SCENARIO", "finish")]).wait();
     if ended.code != 0 {
         let report: Vec<&str> = ended.stderr.lines().collect();
         assert!(report.len() <= 40 && report.iter().all(|line| line.len() <= 80), "{}", ended.stderr);
@@ -88,7 +91,7 @@ fn where_nothing_ever_ran_it_is_free_and_nothing_is_created() {
 #[test]
 fn a_worker_that_runs_is_shown_and_neither_disturbed_nor_broken() {
     let data = tempfile::tempdir().unwrap();
-    let mut first = service(data.path(), "ok");
+    let mut first = service(data.path(), "ok", LONG);
     let pid = first.pid();
     let (code, words, json) = status(data.path());
     assert_eq!((code, &json["verdict"], &json["lease"]["state"]), (75, &"running".into(), &"fresh".into()));
@@ -124,7 +127,7 @@ fn a_worker_that_runs_is_shown_and_neither_disturbed_nor_broken() {
 #[test]
 fn after_kill_9_the_status_says_that_the_next_one_takes_over_at_once_and_it_does() {
     let data = tempfile::tempdir().unwrap();
-    let mut first = service(data.path(), "ok");
+    let mut first = service(data.path(), "ok", LONG);
     let before = token(data.path());
     first.signal(Signal::KILL);
     drop(first);
@@ -140,7 +143,7 @@ fn after_kill_9_the_status_says_that_the_next_one_takes_over_at_once_and_it_does
 #[test]
 fn the_lease_of_a_worker_that_was_killed_is_broken_by_its_token_alone_and_only_once() {
     let data = tempfile::tempdir().unwrap();
-    let mut first = service(data.path(), "ok");
+    let mut first = service(data.path(), "ok", SHORT);
     first.signal(Signal::KILL);
     drop(first);
     let token = token(data.path());
@@ -160,7 +163,7 @@ fn the_lease_of_a_worker_that_was_killed_is_broken_by_its_token_alone_and_only_o
 fn nothing_is_broken_while_the_sequence_moves_although_the_lock_is_free() {
     let data = tempfile::tempdir().unwrap();
     // It loses the right with its lock file, and its stop takes for ever: it goes on renewing.
-    let _first = service(data.path(), "stop-hang");
+    let _first = service(data.path(), "stop-hang", LONG);
     let (lock, copy) = (data.path().join("testapp.lock"), data.path().join("copy"));
     fs::copy(&lock, &copy).unwrap();
     fs::rename(&copy, &lock).unwrap();
@@ -179,7 +182,7 @@ fn nothing_is_broken_while_the_sequence_moves_although_the_lock_is_free() {
 #[test]
 fn a_worker_that_is_stopped_becomes_unresponsive_and_is_not_broken() {
     let data = tempfile::tempdir().unwrap();
-    let mut first = service(data.path(), "ok");
+    let mut first = service(data.path(), "ok", SHORT);
     let (pid, token) = (first.pid(), token(data.path()));
     first.signal(Signal::STOP);
     let silent =
@@ -206,12 +209,12 @@ fn from_another_pid_namespace_the_lock_is_seen_and_not_its_process() {
         command
             .args(["--user", "--map-root-user", "--pid", "--fork", "--mount-proc"])
             .arg(example("test-app"));
-        command.args(["lock", "status", "--json"]).env("TESTAPP_DATA_DIR", data.path()).env(TTL.0, TTL.1);
+        command.args(["lock", "status", "--json"]).env("TESTAPP_DATA_DIR", data.path());
         let output = command.output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         serde_json::from_slice::<Value>(&output.stdout).unwrap_or_else(|error| panic!("{error}: {said}"))
     };
-    let mut first = service(data.path(), "ok");
+    let mut first = service(data.path(), "ok", LONG);
     let json = elsewhere();
     assert_eq!((&json["verdict"], &json["flock"]["state"]), (&"running".into(), &"held".into()), "{json}");
     assert_eq!(json["flock"]["pid"], Value::Null);

@@ -1,6 +1,9 @@
 //! What the engine would hand to a stage, for tests that call a stage's hooks themselves.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -14,6 +17,7 @@ use crate::{
     },
     error::StageResult,
     graph::Graph,
+    ids::InstanceId,
 };
 
 /// One start of one stage, with the ends that the engine would hold.
@@ -24,25 +28,21 @@ pub(super) struct Start {
 }
 
 impl Start {
-    /// A start whose time is up after `limit`.
+    /// A start of this process, whose time is up after `limit`.
     pub(super) fn within(limit: Duration) -> Self {
-        Self::of(Arc::new(GuardKeeper::exclusive()), limit)
+        static THIS: LazyLock<InstanceId> = LazyLock::new(InstanceId::mint);
+        Self::by(GuardKeeper::held_by(*THIS), limit)
     }
 
-    /// Another start in the same process.
-    #[cfg(feature = "database")]
-    pub(super) fn beside(&self) -> Self {
-        Self::of(self.worker.clone(), Duration::from_secs(60))
-    }
-
-    fn of(worker: Arc<GuardKeeper>, limit: Duration) -> Self {
+    /// A start of whoever has this right.
+    pub(super) fn by(worker: GuardKeeper, limit: Duration) -> Self {
         let mut graph = Graph::default();
         let id = graph.add("under-test".into());
         let board = Board::new(graph, vec![id], vec![Cell::new(false, limit)], None);
         let cancel = CancellationToken::new();
         let cx = StageContext::new(board, id, cancel.clone(), Instant::now() + limit);
         cx.publish_worker(worker.guard());
-        Self { cx, cancel, worker }
+        Self { cx, cancel, worker: Arc::new(worker) }
     }
 
     /// A start with more time than any test takes.

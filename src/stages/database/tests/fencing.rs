@@ -1,18 +1,18 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::{NUMBERS, Site};
 use crate::{
     LockLost, Stage, codes,
-    contract::guard::FencingToken,
+    contract::guard::{FencingToken, GuardKeeper},
     stages::{
         database::{Database, DatabaseError},
         testing::{Start, stop_within},
     },
 };
 
-/// A start of a process that acquired the right under this token.
+/// A start of another process, which acquired the right under this token.
 fn holder(token: u64) -> Start {
-    let start = Start::unhurried();
+    let start = Start::by(GuardKeeper::exclusive(), Duration::from_secs(60));
     start.worker.issue(FencingToken::new(token));
     start
 }
@@ -56,7 +56,7 @@ async fn the_database_refuses_an_ex_holder_although_it_still_believes_to_hold() 
     assert_eq!(insert(&second, 3).await.unwrap(), 1);
     assert_eq!(values(&second).await, [1, 3]);
     for database in [first, second] {
-        site.stage.stop(database.into(), stop_within(std::time::Duration::from_secs(5))).await.unwrap();
+        site.stage.stop(database.into(), stop_within(Duration::from_secs(5))).await.unwrap();
     }
 }
 
@@ -94,12 +94,12 @@ async fn a_write_with_the_token_of_the_fence_is_refused_where_another_holder_rai
 
 #[tokio::test]
 async fn a_holder_passes_its_own_fence_again() {
-    let (site, start) = (Site::new(), holder(5));
-    let first = site.stage.start(start.cx.clone(), ()).await.unwrap();
-    let again = start.beside();
+    let site = Site::new();
+    let first = site.stage.start(Start::unhurried().cx, ()).await.unwrap();
+    let again = Start::unhurried();
     let second = site.stage.start(again.cx.clone(), ()).await.unwrap();
     assert_eq!(insert(&first, 1).await.unwrap() + insert(&second, 2).await.unwrap(), 2);
-    assert_eq!(start.cx.worker().token().get(), 5);
+    assert_eq!(again.cx.worker().token().get(), 1);
 }
 
 #[tokio::test]
@@ -140,7 +140,7 @@ async fn a_lost_right_is_refused_before_the_fence_is_asked_and_after_the_closure
 async fn a_start_with_a_lower_token_than_the_file_has_is_refused_and_migrates_nothing() {
     let (site, late) = (Site::new().migrations(&NUMBERS[..0]), holder(6));
     let database = site.stage.start(late.cx.clone(), ()).await.unwrap();
-    site.stage.stop(database.into(), stop_within(std::time::Duration::from_secs(5))).await.unwrap();
+    site.stage.stop(database.into(), stop_within(Duration::from_secs(5))).await.unwrap();
 
     let (site, early) = (site.migrations(NUMBERS), holder(5));
     early.worker.raise_with(|_above| Err(LockLost { reason: "somebody else has the lease".to_owned() }));
@@ -158,7 +158,7 @@ async fn a_start_with_a_lower_token_than_the_file_has_is_refused_and_migrates_no
 async fn a_holder_whose_lease_was_restored_from_an_old_copy_rises_above_the_fence() {
     let (site, late) = (Site::new(), holder(6));
     let database = site.stage.start(late.cx.clone(), ()).await.unwrap();
-    site.stage.stop(database.into(), stop_within(std::time::Duration::from_secs(5))).await.unwrap();
+    site.stage.stop(database.into(), stop_within(Duration::from_secs(5))).await.unwrap();
 
     let restored = raising(5);
     let database = site.stage.start(restored.cx.clone(), ()).await.unwrap();
