@@ -1,6 +1,9 @@
 //! What the engine would hand to a stage, for tests that call a stage's hooks themselves.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -14,22 +17,24 @@ use crate::{
     },
     error::StageResult,
     graph::Graph,
+    ids::InstanceId,
 };
 
 /// One start of one stage, with the ends that the engine would hold.
 pub(super) struct Start {
     pub(super) cx: StageContext,
     pub(super) cancel: CancellationToken,
-    pub(super) worker: GuardKeeper,
+    pub(super) worker: Arc<GuardKeeper>,
 }
 
 impl Start {
-    /// A start whose time is up after `limit`.
+    /// A start of this process, whose time is up after `limit`.
     pub(super) fn within(limit: Duration) -> Self {
-        Self::by(GuardKeeper::exclusive(), limit)
+        static THIS: LazyLock<InstanceId> = LazyLock::new(InstanceId::mint);
+        Self::by(GuardKeeper::held_by(*THIS), limit)
     }
 
-    /// A start in a process that has the right which `worker` keeps.
+    /// A start of whoever has this right.
     pub(super) fn by(worker: GuardKeeper, limit: Duration) -> Self {
         let mut graph = Graph::default();
         let id = graph.add("under-test".into());
@@ -37,7 +42,7 @@ impl Start {
         let cancel = CancellationToken::new();
         let cx = StageContext::new(board, id, cancel.clone(), Instant::now() + limit);
         cx.publish_worker(worker.guard());
-        Self { cx, cancel, worker }
+        Self { cx, cancel, worker: Arc::new(worker) }
     }
 
     /// A start with more time than any test takes.
