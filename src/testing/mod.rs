@@ -44,7 +44,9 @@ mod matrix;
 mod spy;
 
 pub use fault::{Fault, FaultPlan};
-pub use matrix::{Ended, SingleFault, for_each_single_fault, single_faults};
+pub use matrix::{
+    Ended, SingleFault, for_each_single_fault, for_each_single_fault_in_real_time, single_faults,
+};
 pub use spy::EventSpy;
 
 #[cfg(doc)]
