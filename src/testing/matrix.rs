@@ -129,7 +129,7 @@ pub fn for_each_single_fault_in_real_time<T>(
     };
     thread::scope(|scope| {
         let players: Vec<_> = (0..AT_A_TIME).map(|_| scope.spawn(play_all)).collect();
-        for panic in players.into_iter().filter_map(|player| player.join().err()) {
+        if let Some(panic) = players.into_iter().find_map(|player| player.join().err()) {
             resume_unwind(panic);
         }
     });
