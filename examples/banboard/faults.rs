@@ -15,7 +15,7 @@ use crate::tests::Host;
 const LISTEN: &str = "127.0.0.1:0";
 
 /// A start takes a small part of a second; what hangs on purpose is waited for this long.
-const SHORT: [(&str, &str); 2] = [("BANBOARD_STAGE_TIMEOUT", "5s"), ("BANBOARD_SHUTDOWN_TIMEOUT", "3s")];
+const SHORT: [(&str, &str); 2] = [("BANBOARD_STAGE_TIMEOUT", "5s"), ("BANBOARD_SHUTDOWN_TIMEOUT", "4s")];
 
 /// The proof that nothing was kept: lock, lease, database and log can be had again, by a service that
 /// stops without any complaint.

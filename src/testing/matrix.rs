@@ -90,17 +90,18 @@ const AT_A_TIME: usize = 8;
 
 /// The same on a real clock, for stages that wait for sockets, files or threads of their own.
 ///
-/// Hooks that hang are waited for until their limits: keep those short (`<P>_STAGE_TIMEOUT=3s`,
-/// `<P>_SHUTDOWN_TIMEOUT=2s`), but not so short that a busy machine misses them. Eight faults are played at a
-/// time. So what belongs to one start, its directory for instance, is made with it; it outlives the service
-/// and is handed to `check`.
+/// Hooks that hang are waited for until their limits: keep those short (`<P>_STAGE_TIMEOUT=5s`,
+/// `<P>_SHUTDOWN_TIMEOUT=4s`), but not so short that a busy machine misses them. (The last stop hook is dropped a
+/// sixteenth of the budget before its end; a machine that notices both at once reports the stage as stuck.)
+/// Eight faults are played at a time. So what belongs to one start, its directory for instance, is made with
+/// it; it outlives the service and is handed to `check`.
 ///
 /// ```
 /// use solostart::{Env, Startup, WorkerMode, testing::for_each_single_fault_in_real_time};
 ///
 /// let build = || {
 ///     let data = tempfile::tempdir().unwrap();
-///     let vars = [("SHOP_STAGE_TIMEOUT", "200ms"), ("SHOP_SHUTDOWN_TIMEOUT", "1s")];
+///     let vars = [("SHOP_STAGE_TIMEOUT", "2s"), ("SHOP_SHUTDOWN_TIMEOUT", "4s")];
 ///     let mode = WorkerMode::Many { reason: "no lock in this test".to_owned() };
 ///     let mut startup = Startup::new("shop", Env::from_vars("SHOP", vars), mode);
 ///     let file = data.path().join("orders");

@@ -82,7 +82,7 @@ fn every_fault_in_every_stage_releases_everything_and_is_named() {
 
 /// A stage that waits for a thread of its own: on a paused clock its time would be up before the thread runs.
 fn threaded() -> (Startup, Arc<AtomicU32>) {
-    let (mut startup, released) = (with_limits("1s", "1s"), Arc::new(AtomicU32::new(0)));
+    let (mut startup, released) = (with_limits("2s", "4s"), Arc::new(AtomicU32::new(0)));
     let (opening, closing) = (released.clone(), released.clone());
     startup
         .stage("reader", (), async move |cx: StageContext, ()| {
