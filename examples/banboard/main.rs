@@ -89,5 +89,7 @@ fn plan(startup: &mut Startup) -> Handle<TcpListener> {
     listener
 }
 
+#[cfg(all(test, feature = "testing"))]
+mod faults;
 #[cfg(test)]
 mod tests;
