@@ -114,6 +114,7 @@ fn live(ready: Ready, identity: &Identity) -> Result<StopReport, Box<StartupErro
         let running = prepared.start().await?;
         notes.extend(running.get(worker).and_then(|lock| lock.note()));
         let status = running.status();
+        notes.extend(status.notes());
         write_stderr(&report::ready(&status.timeline(), &status.degraded(), &notes));
         Ok(running.wait().await)
     });
