@@ -1,6 +1,6 @@
 //! What the engine would hand to a stage, for tests that call a stage's hooks themselves.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -9,6 +9,7 @@ use crate::{
     contract::{
         board::{Board, Cell},
         context::{StageContext, StopContext},
+        event::{Event, EventSink},
         guard::GuardKeeper,
         state::StopReason,
     },
@@ -26,9 +27,18 @@ pub(super) struct Start {
 impl Start {
     /// A start whose time is up after `limit`.
     pub(super) fn within(limit: Duration) -> Self {
+        Self::new(limit, None)
+    }
+
+    /// A start with more time than any test takes, of which `sink` is told.
+    pub(super) fn told_to(sink: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        Self::new(Duration::from_secs(60), Some(Arc::new(sink)))
+    }
+
+    fn new(limit: Duration, sink: Option<EventSink>) -> Self {
         let mut graph = Graph::default();
         let id = graph.add("under-test".into());
-        let board = Board::new(graph, vec![id], vec![Cell::new(false, limit)], None);
+        let board = Board::new(graph, vec![id], vec![Cell::new(false, limit)], sink);
         let cancel = CancellationToken::new();
         let cx = StageContext::new(board, id, cancel.clone(), Instant::now() + limit);
         let worker = GuardKeeper::exclusive();
@@ -39,6 +49,12 @@ impl Start {
     /// A start with more time than any test takes.
     pub(super) fn unhurried() -> Self {
         Self::within(Duration::from_secs(60))
+    }
+
+    /// What the stage adds to the line that says the service is ready.
+    #[cfg(feature = "scheduler")]
+    pub(super) fn note(&self) -> Option<String> {
+        self.cx.board().cell(self.cx.id()).note()
     }
 
     /// The steps that the stage told so far.
