@@ -62,6 +62,7 @@ pub mod codes;
 mod contract;
 mod engine;
 mod error;
+mod files;
 mod graph;
 mod ids;
 mod instance;

@@ -22,7 +22,13 @@ fn app(data: &Path, scenario: &str, more: &[(&str, &str)]) -> App {
 /// Whatever happened before, the next start succeeds at once, and nothing but the lock and the lease is left.
 fn assert_nothing_left(data: &Path) {
     let names: Vec<_> = fs::read_dir(data).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    let kept = ["testapp.lock", "testapp.lease.db", "testapp.lease.db-wal", "testapp.lease.db-shm"];
+    let kept = [
+        "testapp.lock",
+        "testapp.lease.db",
+        "testapp.lease.db-wal",
+        "testapp.lease.db-shm",
+        "testapp.ledger.json",
+    ];
     assert!(names.iter().all(|name| kept.iter().any(|kept| name == kept)), "{names:?}");
     let ended = app(data, "finish", &[]).wait();
     assert_eq!(ended.code, 0, "{}", ended.stderr);
@@ -187,7 +193,8 @@ fn several_workers_by_any_declared_variable_are_refused_before_anything_starts()
         let ended = app(data.path(), "ok", &[var]).wait();
         ended.assert_failed(78, "worker.count-configured").assert_says(var.0);
         assert!(!ended.stderr.contains("/run/secrets/x"), "{}", ended.stderr);
-        assert_eq!(fs::read_dir(data.path()).unwrap().count(), 0, "nothing may be touched");
+        let made = fs::read_dir(data.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        assert_eq!(made.collect::<Vec<_>>(), ["testapp.ledger.json"], "nothing else may be touched");
     }
     let ended = app(tempfile::tempdir().unwrap().path(), "ok", &vars).wait();
     for (name, _) in vars {
@@ -245,4 +252,90 @@ fn a_data_directory_that_cannot_be_created_is_reported_as_such() {
 fn a_plan_that_fails_is_reported() {
     let ended = app(tempfile::tempdir().unwrap().path(), "plan-error", &[]).wait();
     ended.assert_failed(70, "stage.failed").assert_says("the plan is not finished");
+}
+
+#[test]
+fn a_failure_that_repeats_is_counted_and_told_in_three_lines_until_a_start_succeeds() {
+    let data = tempfile::tempdir().unwrap();
+    let first = app(data.path(), "error", &[]).wait();
+    first.assert_failed(70, "stage.failed").assert_says("Attempt 1.");
+    let second = app(data.path(), "error", &[]).wait();
+    let told: Vec<_> = second.stderr.lines().skip_while(|line| !line.starts_with("STARTUP FAILED")).collect();
+    assert_eq!(told.len(), 3, "{}", second.stderr);
+    assert!(told[1].contains("fix: try tomorrow") && told[2].contains("attempt 2, same since"), "{told:?}");
+    let changed = app(data.path(), "panic", &[]).wait();
+    changed.assert_failed(70, "stage.panicked").assert_says("Attempt 3; the one before failed in another");
+    let recovered = app(data.path(), "finish", &[]).wait();
+    recovered.assert_says("recovered after 3 failed starts (stage.panicked)");
+    let after = app(data.path(), "error", &[]).wait();
+    after.assert_says("Attempt 1.");
+}
+
+#[test]
+fn reports_as_json_are_one_object_a_line_and_nothing_else_of_ours() {
+    let data = tempfile::tempdir().unwrap();
+    let json = ("TESTAPP_LOG_FORMAT", "json");
+    let objects = |ended: &Ended| -> Vec<serde_json::Value> {
+        let lines = ended.stderr.lines().filter(|line| line.starts_with('{'));
+        lines.map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let failed = app(data.path(), "error", &[json, ("TESTAPP_LOCK_WIAT", "5s")]).wait();
+    let told = objects(&failed);
+    let events: Vec<_> = told.iter().map(|each| each["event"].as_str().unwrap()).collect();
+    assert_eq!(events, ["startup.warning", "startup.failed"], "{}", failed.stderr);
+    let report = &told[1];
+    assert_eq!((report["code"].as_str(), report["exit_code"].as_u64()), (Some("stage.failed"), Some(70)));
+    assert_eq!(report["actions"][0]["text"], "try tomorrow");
+    assert!(report["rendered"].as_str().unwrap().contains("STARTUP FAILED"));
+    assert!(!failed.stderr.contains("\nSTARTUP FAILED"), "{}", failed.stderr);
+    let done = app(data.path(), "finish", &[json]).wait();
+    let told = objects(&done);
+    assert_eq!(told[0]["event"], "startup.ready");
+    assert_eq!(told.last().unwrap()["event"], "service.stopped");
+}
+
+#[test]
+fn a_failed_start_that_is_held_stays_without_the_lock_until_a_signal_and_keeps_its_exit_code() {
+    let data = tempfile::tempdir().unwrap();
+    let mut held = app(data.path(), "error", &[("TESTAPP_FAILURE_HOLD", "1h")]);
+    held.wait_for("HOLDING for");
+    let other = app(data.path(), "finish", &[]).wait();
+    assert_eq!(other.code, 0, "{}", other.stderr);
+    held.signal(Signal::TERM);
+    let ended = held.wait();
+    assert_eq!(ended.code, 70, "{}", ended.stderr);
+}
+
+#[test]
+fn a_stderr_that_nobody_reads_or_that_is_closed_changes_no_exit_code() {
+    use std::process::{Command, Stdio};
+    let start = |stderr: Stdio| {
+        let data = tempfile::tempdir().unwrap();
+        let mut command = Command::new(support::example("test-app"));
+        command.env_clear().env("TESTAPP_DATA_DIR", data.path()).env("TESTAPP_SCENARIO", "plan-error");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
+        let began = Instant::now();
+        let code = command.status().unwrap().code();
+        (code, began.elapsed())
+    };
+    let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+    drop(reader);
+    assert_eq!(start(writer.into()).0, Some(70));
+    let (_never_read, writer) = full_pipe();
+    let (code, took) = start(writer.into());
+    assert_eq!(code, Some(70));
+    assert!(took < Duration::from_secs(10), "it took {took:?}");
+}
+
+/// A pipe that takes nothing more, for a writer that waits until it does.
+fn full_pipe() -> (std::os::fd::OwnedFd, std::os::fd::OwnedFd) {
+    use rustix::{
+        fs::{OFlags, fcntl_setfl},
+        pipe::{PipeFlags, pipe_with},
+    };
+    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).unwrap();
+    while rustix::io::write(&writer, &[0; 4096]).is_ok() {}
+    while rustix::io::write(&writer, &[0]).is_ok() {}
+    fcntl_setfl(&writer, OFlags::empty()).unwrap();
+    (reader, writer)
 }

@@ -10,7 +10,7 @@ use super::{
     words::stage,
 };
 use crate::{
-    codes::{ROLLBACK_INCOMPLETE, STAGE_BLOCKED_EXECUTOR},
+    codes::{FailureCode, ROLLBACK_INCOMPLETE, STAGE_BLOCKED_EXECUTOR},
     contract::state::{Phase, StageState},
 };
 
@@ -34,12 +34,19 @@ pub(crate) struct StalledStage {
     pub(crate) blocks: bool,
 }
 
+impl Stalled {
+    /// The code of what happened, and the stage to name.
+    pub(super) fn cause(&self) -> (FailureCode, &str) {
+        let blocking = self.stages.iter().find(|stage| stage.blocks);
+        let code = if blocking.is_some() { STAGE_BLOCKED_EXECUTOR } else { ROLLBACK_INCOMPLETE };
+        (code, blocking.or(self.stages.first()).map_or("startup", |stage| stage.name.as_str()))
+    }
+}
+
 /// The process ends at once, with this exit code, because the engine does not react: which stages still
 /// run, and which of them keeps the others from running. As one block for stderr.
-pub(crate) fn emergency(stalled: &Stalled, exit: u8, identity: &Identity) -> String {
-    let blocking = stalled.stages.iter().find(|stage| stage.blocks);
-    let code = if blocking.is_some() { STAGE_BLOCKED_EXECUTOR } else { ROLLBACK_INCOMPLETE };
-    let culprit = blocking.or(stalled.stages.first()).map_or("startup", |stage| stage.name.as_str());
+pub(super) fn emergency(stalled: &Stalled, exit: u8, identity: &Identity) -> String {
+    let (code, culprit) = stalled.cause();
     let (headline, what, next) = match stalled.phase {
         Phase::Starting => (
             "STARTUP FAILED",

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     contract::state::Phase,
-    report::{Stalled, StalledStage, emergency},
+    report::{Stalled, StalledStage, emergency::emergency},
 };
 
 fn text(phase: Phase, stages: Vec<StalledStage>) -> String {

@@ -19,7 +19,6 @@ impl Ticks {
     ///     axum::Router::new().route("/", axum::routing::get(async || "hello")).merge(jobs.ticks().router())
     /// }
     /// ```
-    #[must_use]
     pub fn router<S: Clone + Send + Sync + 'static>(&self) -> Router<S> {
         if !self.is_open() {
             return Router::new();
