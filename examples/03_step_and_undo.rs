@@ -63,10 +63,7 @@ fn main() -> ExitCode {
             // From a successful start on, the stop hook is responsible.
             .stop(async |file, _cx| {
                 println!("stop: remove {}", file.display());
-                Ok(match file.parent() {
-                    Some(directory) => fs::remove_dir_all(directory).await?,
-                    None => fs::remove_file(&*file).await?,
-                })
+                Ok(fs::remove_dir_all(file.parent().unwrap_or(&file)).await?)
             })
             .required();
         startup.serve(plan, async |cx: ServeContext, file| {

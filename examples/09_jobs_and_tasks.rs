@@ -35,13 +35,13 @@ type Basket = AtomicU32;
 
 /// Runs until it is cancelled. A task that returns before that, with whatever result, has failed.
 async fn pick(cx: RunContext, basket: Arc<Basket>, fragile: bool) -> StageResult<()> {
-    while !cx.is_cancelled() {
-        if fragile {
+    for picked in 0.. {
+        if fragile && picked == 5 {
             return Err("the ladder broke".into());
         }
         basket.fetch_add(1, Ordering::Relaxed);
         tokio::select! {
-            () = cx.cancelled() => {}
+            () = cx.cancelled() => break,
             () = sleep(Duration::from_millis(50)) => {}
         }
     }

@@ -42,14 +42,32 @@ impl App {
         command.env_clear().env(format!("{prefix}_DATA_DIR"), data_dir).envs(vars.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let stderr = child.stderr.take().unwrap();
+        Self::reading(child, stderr)
+    }
+
+    /// Starts an example that also says what it does: stdout and stderr are read as one.
+    #[allow(dead_code, reason = "not every file of tests listens to both")]
+    pub(crate) fn start_talking(name: &str, vars: &[(&str, &str)]) -> Self {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let mut command = Command::new(example(name));
+        command.env_clear().envs(vars.iter().copied());
+        command.stdin(Stdio::null()).stdout(writer.try_clone().unwrap()).stderr(writer);
+        let child = command.spawn().unwrap();
+        // It holds the writing ends, and there would be no end of the file.
+        drop(command);
+        Self::reading(child, reader)
+    }
+
+    fn reading(child: Child, output: impl Read + Send + 'static) -> Self {
+        let mut output = BufReader::new(output);
         let (sender, lines) = channel();
         thread::spawn(move || {
             let mut line = String::new();
-            while stderr.read_line(&mut line).is_ok_and(|length| length > 0) {
+            while output.read_line(&mut line).is_ok_and(|length| length > 0) {
                 if sender.send(std::mem::take(&mut line)).is_err() {
                     let mut rest = Vec::new();
-                    let _ended = stderr.read_to_end(&mut rest);
+                    let _ended = output.read_to_end(&mut rest);
                     return;
                 }
             }
