@@ -37,6 +37,7 @@ use crate::{
 ///         Ok(())
 ///     })
 ///     .time_limit(Duration::from_secs(600))
+///     .time_zone("Europe/Berlin")
 ///     .cron("nightly-report", "0 30 2 * * *", async |cx: RunContext, database: Arc<Database>| {
 ///         cx.worker().check()?;
 ///         let bans: i64 = database
