@@ -9,11 +9,10 @@ use std::{
     process::{Command, Output},
 };
 
-use rustix::process::Signal;
 use serde_json::Value;
-use support::{App, example};
+use solostart::testing::{Exit, Process};
+use support::example;
 
-#[allow(dead_code, reason = "every test file uses its own part of the support module")]
 mod support;
 
 /// What nobody waits for, and a busy machine keeps.
@@ -21,10 +20,10 @@ const LONG: &str = "15s";
 /// For a service that soon renews no more.
 const SHORT: &str = "3s";
 
-fn service(data: &Path, scenario: &str, ttl: &str) -> App {
+fn service(data: &Path, scenario: &str, ttl: &str) -> Process {
     let vars =
         [("TESTAPP_SCENARIO", scenario), ("TESTAPP_SHUTDOWN_TIMEOUT", "1h"), ("TESTAPP_LEASE_TTL", ttl)];
-    let mut app = App::start("test-app", data, &vars);
+    let mut app = Process::start(&mut support::command("test-app", data, &vars));
     app.wait_for("READY");
     app
 }
@@ -69,13 +68,14 @@ fn flat(text: &str) -> String {
 }
 
 /// What a second service is told.
-fn second(data: &Path) -> support::Ended {
-    let ended = App::start("test-app", data, &[("TESTAPP_SCENARIO", "finish")]).wait();
-    if ended.code != 0 {
+fn second(data: &Path) -> Exit {
+    let vars = [("TESTAPP_SCENARIO", "finish")];
+    let ended = Process::start(&mut support::command("test-app", data, &vars)).wait();
+    if !ended.status.success() {
         let report: Vec<&str> = ended.stderr.lines().collect();
         assert!(report.len() <= 40 && report.iter().all(|line| line.len() <= 80), "{}", ended.stderr);
     }
-    support::Ended { stderr: flat(&ended.stderr), ..ended }
+    ended
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn where_nothing_ever_ran_it_is_free_and_nothing_is_created() {
 fn a_worker_that_runs_is_shown_and_neither_disturbed_nor_broken() {
     let data = tempfile::tempdir().unwrap();
     let mut first = service(data.path(), "ok", LONG);
-    let pid = first.pid();
+    let pid = first.id();
     let (code, words, json) = status(data.path());
     assert_eq!((code, &json["verdict"], &json["lease"]["state"]), (75, &"running".into(), &"fresh".into()));
     assert_eq!((&json["flock"]["state"], &json["flock"]["pid"]), (&"held".into(), &pid.into()));
@@ -118,19 +118,18 @@ fn a_worker_that_runs_is_shown_and_neither_disturbed_nor_broken() {
 
     let refused = second(data.path());
     refused.assert_failed(78, "lock.held").assert_says("Scaled?").assert_says("says /proc/locks");
-    first.signal(Signal::TERM);
+    first.terminate();
     // The scenario stops at once: nothing of this was a disturbance.
-    assert_eq!(first.wait().code, 0);
+    assert_eq!(first.wait().code(), 0);
     assert_eq!(status(data.path()).2["verdict"], "free");
 }
 
 #[test]
 fn after_kill_9_the_status_says_that_the_next_one_takes_over_at_once_and_it_does() {
     let data = tempfile::tempdir().unwrap();
-    let mut first = service(data.path(), "ok", LONG);
+    let first = service(data.path(), "ok", LONG);
     let before = token(data.path());
-    first.signal(Signal::KILL);
-    drop(first);
+    first.kill();
     let (code, words, json) = status(data.path());
     assert_eq!((code, &json["verdict"], &json["flock"]["state"]), (0, &"gone".into(), &"free".into()));
     assert!(words.contains("the next instance takes over at once"), "{words}");
@@ -143,9 +142,8 @@ fn after_kill_9_the_status_says_that_the_next_one_takes_over_at_once_and_it_does
 #[test]
 fn the_lease_of_a_worker_that_was_killed_is_broken_by_its_token_alone_and_only_once() {
     let data = tempfile::tempdir().unwrap();
-    let mut first = service(data.path(), "ok", SHORT);
-    first.signal(Signal::KILL);
-    drop(first);
+    let first = service(data.path(), "ok", SHORT);
+    first.kill();
     let token = token(data.path());
     assert_eq!(break_lease(data.path(), token + 1).0, 64);
     let (code, said) = break_lease(data.path(), token);
@@ -183,8 +181,8 @@ fn nothing_is_broken_while_the_sequence_moves_although_the_lock_is_free() {
 fn a_worker_that_is_stopped_becomes_unresponsive_and_is_not_broken() {
     let data = tempfile::tempdir().unwrap();
     let mut first = service(data.path(), "ok", SHORT);
-    let (pid, token) = (first.pid(), token(data.path()));
-    first.signal(Signal::STOP);
+    let (pid, token) = (first.id(), token(data.path()));
+    first.pause();
     let silent =
         std::iter::repeat_with(|| status(data.path())).find(|(_, _, json)| json["lease"]["state"] == "stale");
     let (code, words, json) = silent.unwrap();
@@ -214,12 +212,11 @@ fn from_another_pid_namespace_the_lock_is_seen_and_not_its_process() {
         let said = String::from_utf8_lossy(&output.stderr);
         serde_json::from_slice::<Value>(&output.stdout).unwrap_or_else(|error| panic!("{error}: {said}"))
     };
-    let mut first = service(data.path(), "ok", LONG);
+    let first = service(data.path(), "ok", LONG);
     let json = elsewhere();
     assert_eq!((&json["verdict"], &json["flock"]["state"]), (&"running".into(), &"held".into()), "{json}");
     assert_eq!(json["flock"]["pid"], Value::Null);
-    first.signal(Signal::KILL);
-    drop(first);
+    first.kill();
     let json = elsewhere();
     assert_eq!((&json["verdict"], &json["flock"]["state"]), (&"gone".into(), &"free".into()), "{json}");
 }

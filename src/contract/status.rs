@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    board::Board,
+    board::{Board, Cell},
     state::{Phase, StageState},
 };
 use crate::graph::{StageName, critical_path::critical_path};
@@ -90,6 +90,12 @@ impl Status {
             cell.state() == StageState::Failed || !cell.is_healthy() || cell.degraded().is_some()
         };
         self.0.graph.ids().filter(impaired).map(|id| self.0.graph.name(id).clone()).collect()
+    }
+
+    /// What the stages that are up want to be said in the line that says the service is ready.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        let up = self.0.graph.ids().map(|id| self.0.cell(id)).filter(|cell| cell.state() == StageState::Up);
+        up.filter_map(Cell::note).collect()
     }
 
     /// How the start went, or goes.

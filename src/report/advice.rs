@@ -72,6 +72,7 @@ const ADVICE: &[Advice] = &[
         restart: Some("the migration begins again on every start, with the same time limit."),
         actions: &[ALLOW_STAGE],
     },
+    Advice { code: codes::TASK_FAILED, restart: Some(NOT_KNOWN), actions: &[TELL_DEVELOPERS] },
     Advice { code: codes::STAGE_FAILED, restart: Some(NOT_KNOWN), actions: &[TELL_DEVELOPERS] },
     Advice {
         code: codes::STAGE_TIMEOUT,

@@ -12,6 +12,7 @@ use crate::{
     contract::{
         board::{Board, Cell},
         context::{StageContext, StopContext},
+        event::{Event, EventSink},
         guard::GuardKeeper,
         state::StopReason,
     },
@@ -19,6 +20,12 @@ use crate::{
     graph::Graph,
     ids::InstanceId,
 };
+
+/// The right of this test process, which is the same in all of its starts.
+fn this_process() -> GuardKeeper {
+    static THIS: LazyLock<InstanceId> = LazyLock::new(InstanceId::mint);
+    GuardKeeper::held_by(*THIS)
+}
 
 /// One start of one stage, with the ends that the engine would hold.
 pub(super) struct Start {
@@ -30,15 +37,23 @@ pub(super) struct Start {
 impl Start {
     /// A start of this process, whose time is up after `limit`.
     pub(super) fn within(limit: Duration) -> Self {
-        static THIS: LazyLock<InstanceId> = LazyLock::new(InstanceId::mint);
-        Self::by(GuardKeeper::held_by(*THIS), limit)
+        Self::by(this_process(), limit)
     }
 
     /// A start of whoever has this right.
     pub(super) fn by(worker: GuardKeeper, limit: Duration) -> Self {
+        Self::new(worker, limit, None)
+    }
+
+    /// A start with more time than any test takes, of which `sink` is told.
+    pub(super) fn told_to(sink: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        Self::new(this_process(), Duration::from_secs(60), Some(Arc::new(sink)))
+    }
+
+    fn new(worker: GuardKeeper, limit: Duration, sink: Option<EventSink>) -> Self {
         let mut graph = Graph::default();
         let id = graph.add("under-test".into());
-        let board = Board::new(graph, vec![id], vec![Cell::new(false, limit)], None);
+        let board = Board::new(graph, vec![id], vec![Cell::new(false, limit)], sink);
         let cancel = CancellationToken::new();
         let cx = StageContext::new(board, id, cancel.clone(), Instant::now() + limit);
         cx.publish_worker(worker.guard());
@@ -48,6 +63,12 @@ impl Start {
     /// A start with more time than any test takes.
     pub(super) fn unhurried() -> Self {
         Self::within(Duration::from_secs(60))
+    }
+
+    /// What the stage adds to the line that says the service is ready.
+    #[cfg(feature = "scheduler")]
+    pub(super) fn note(&self) -> Option<String> {
+        self.cx.board().cell(self.cx.id()).note()
     }
 
     /// The steps that the stage told so far.
