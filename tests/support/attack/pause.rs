@@ -232,19 +232,19 @@ fn plan_writer(startup: &mut Startup) -> (Handle<Database>, Handle<WorkerGuard>)
     (database, guard)
 }
 
-/// Writes once with the fence and once without, and says whether the fenced write was accepted.
+/// Writes once without the fence and once with it, and says whether the fenced write was accepted.
 async fn write(database: &Database, guard: &WorkerGuard) -> StageResult<bool> {
     let token = guard.token().as_i64();
-    let fenced =
-        database.fenced(move |tx| Ok(tx.execute("INSERT INTO fenced (token) VALUES (?1)", [token])?)).await;
     let unfenced =
         database.write(move |tx| Ok(tx.execute("INSERT INTO unfenced (token) VALUES (?1)", [token])?)).await;
-    match (fenced, unfenced) {
-        (Ok(_), _) => Ok(true),
-        (Err(DatabaseError::LockLost(_) | DatabaseError::Stopped), _) => {
+    let fenced =
+        database.fenced(move |tx| Ok(tx.execute("INSERT INTO fenced (token) VALUES (?1)", [token])?)).await;
+    match fenced {
+        Ok(_) => unfenced.map_or_else(|error| Err(error.into()), |_| Ok(true)),
+        Err(DatabaseError::LockLost(_) | DatabaseError::Stopped) => {
             eprintln!("{REFUSED}");
             Ok(false)
         }
-        (Err(error), _) => Err(error.into()),
+        Err(error) => Err(error.into()),
     }
 }
