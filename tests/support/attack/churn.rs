@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    Plan, Row,
+    Plan,
     arena::{Arena, Tally},
     figures::Dice,
     process::role,
@@ -21,31 +21,29 @@ const PROCESSES: u64 = 8;
 /// those who wait take the processors from the one who holds.
 const BACK_OFF: Duration = Duration::from_millis(30);
 
-pub(crate) fn attack(plan: &Plan) -> Vec<Row> {
+pub(crate) fn attack(plan: &Plan) {
     let total = plan.either(1_000_000, 300);
     let (found, took) = churn(plan, total, true);
     assert_eq!(found.overlaps, 0, "two workers at once: {found:?}");
     assert_eq!(found.entries, total, "counts were lost, so two were inside at once: {found:?}");
     assert_eq!(found.out_of_order, 0, "a token did not grow: {found:?}");
+    let each = took.as_secs_f64() * 1e3 / total as f64;
+    let Tally { handovers, refused, .. } = found;
+    plan.found(
+        format_args!("{total} acquisitions by {PROCESSES} processes"),
+        format_args!(
+            "0 overlaps, 0 lost counts, every token higher than the last; {handovers} from one process to \
+             another, {refused} refusals between; {each:.2} ms each, {:.0} s in all",
+            took.as_secs_f64()
+        ),
+    );
     // Without the lock the same arena must notice, or it would notice nothing above either.
     let (unlocked, _) = churn(plan, plan.either(200_000, 1_000), false);
     assert!(unlocked.overlaps > 0, "the arena sees no overlap: {unlocked:?}");
-
-    let each = took.as_secs_f64() * 1e3 / total as f64;
-    let Tally { handovers, refused, .. } = found;
-    vec![
-        Row::new(
-            format!("{total} acquisitions by {PROCESSES} processes"),
-            format!(
-                "0 overlaps, 0 lost counts, every token higher than the last; {handovers} from one process to another, {refused} refusals between; {each:.2} ms each, {:.0} s in all",
-                took.as_secs_f64()
-            ),
-        ),
-        Row::new(
-            format!("the same {} times without the lock, to try the arena", unlocked.entries),
-            format!("{} overlaps", unlocked.overlaps),
-        ),
-    ]
+    plan.found(
+        format_args!("the same {} times without the lock, to try the arena", unlocked.entries),
+        format_args!("{} overlaps", unlocked.overlaps),
+    );
 }
 
 fn churn(plan: &Plan, total: u64, locked: bool) -> (Tally, Duration) {

@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    Plan, Row,
+    Plan,
     figures::Dice,
     process::role,
     worker::{Tried, Worker, monotonic},
@@ -20,11 +20,10 @@ use crate::{
 const FULL: &[(usize, u64)] = &[(2, 4_000), (8, 4_000), (32, 1_500), (128, 500)];
 const QUICK: &[(usize, u64)] = &[(2, 40), (8, 20), (32, 5)];
 
-pub(crate) fn attack(plan: &Plan) -> Vec<Row> {
+pub(crate) fn attack(plan: &Plan) {
     let place = plan.place();
     // One lease for all rounds: the tokens grow over all of them.
     let mut last = 0;
-    let mut rows = Vec::new();
     for &(contenders, rounds) in plan.either(FULL, QUICK) {
         let mut dice = Dice::new(plan.seed, contenders as u64);
         let mut all: Vec<Contender> = (0..contenders).map(|_| Contender::spawn(place.path())).collect();
@@ -37,12 +36,14 @@ pub(crate) fn attack(plan: &Plan) -> Vec<Row> {
         let wins = all.iter().map(|each| each.wins);
         let (most, least) = (wins.clone().max().unwrap(), wins.min().unwrap());
         let each = began.elapsed().as_secs_f64() * 1e3 / rounds as f64;
-        rows.push(Row::new(
-            format!("{contenders} processes, {rounds} rounds"),
-            format!("one winner in each, every token higher than the last; {least} to {most} wins per process; {each:.1} ms per round"),
-        ));
+        plan.found(
+            format_args!("{contenders} processes, {rounds} rounds"),
+            format_args!(
+                "one winner in each, every token higher than the last; {least} to {most} wins per process; \
+                 {each:.1} ms per round"
+            ),
+        );
     }
-    rows
 }
 
 /// One round: everybody tries, and the winner holds on until everybody has an answer.

@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use solostart::stages::database::rusqlite::Connection;
 
 use crate::{
-    Plan, Row,
+    Plan,
     figures::{Dice, Spread},
     process::{BOTH_HELD, Process, banboard, role},
     roles::HELD,
@@ -28,7 +28,7 @@ enum Phase {
 
 const PHASES: [Phase; 3] = [Phase::Starting, Phase::Running, Phase::Stopping];
 
-pub(crate) fn attack(plan: &Plan) -> Vec<Row> {
+pub(crate) fn attack(plan: &Plan) {
     let kills = plan.either(360, 9);
     let place = plan.place();
     let (board, bare, plain) =
@@ -54,19 +54,15 @@ pub(crate) fn attack(plan: &Plan) -> Vec<Row> {
         .and_then(|db| db.query_row("PRAGMA integrity_check", [], |row| row.get(0)))
         .unwrap();
     assert_eq!(kept, "ok");
-    vec![
-        Row::new(
-            format!(
-                "`kill -9` of banboard at {kills} random instants, a third each while starting, running, stopping"
-            ),
-            "every next start reached READY, and stopped clean with the database intact".to_owned(),
-        ),
-        Row::new("from `kill -9` to the next banboard holding both locks", next.text()),
-        Row::new("the same with a program without stages", restarts.text()),
-        Row::new("the same with a plain `flock`", flocks.text()),
-        Row::new("from `kill -9` to one that waited (`INSTANCE_MODE=wait`) holding both", waiting.text()),
-        Row::new("the same with a plain `flock` that blocks", queued.text()),
-    ]
+    plan.found(
+        format_args!("`kill -9` of banboard at {kills} random instants of start, run and stop"),
+        "every next start reached READY, and stopped clean with the database intact",
+    );
+    plan.found("from `kill -9` to the next banboard holding both locks", next.text());
+    plan.found("the same with a program without stages", restarts.text());
+    plan.found("the same with a plain `flock`", flocks.text());
+    plan.found("from `kill -9` to one that waited (`INSTANCE_MODE=wait`) holding both", waiting.text());
+    plan.found("the same with a plain `flock` that blocks", queued.text());
 }
 
 /// How long banboard takes to start and to stop here.

@@ -16,6 +16,7 @@
 
 use std::{
     env,
+    fmt::Display,
     path::{Path, PathBuf},
     process::ExitCode,
     thread,
@@ -38,8 +39,8 @@ const ROLE: &str = "SOLOSTART_ATTACK_ROLE";
 const USAGE: &str =
     "usage: attack [contend] [churn] [kill] [refuse] [pause] [--quick] [--seed N] [--dir DIR]";
 
-/// Answers with the rows of its table, and panics where a promise is broken.
-type Attack = fn(&Plan) -> Vec<Row>;
+/// Prints what it found, and panics where a promise is broken.
+type Attack = fn(&Plan);
 
 const ATTACKS: &[(&str, Attack)] = &[
     ("contend", contend::attack),
@@ -52,6 +53,8 @@ const ATTACKS: &[(&str, Attack)] = &[
 /// How an attack is to be made.
 #[derive(Clone, Debug)]
 struct Plan {
+    /// The attack's name.
+    name: &'static str,
     /// Where the locks are. It is on the file system that is to be tested.
     dir: PathBuf,
     /// Every random instant and length comes from it.
@@ -65,22 +68,14 @@ impl Plan {
         if self.quick { quick } else { full }
     }
 
+    /// Prints one row of the table.
+    fn found(&self, what: impl Display, found: impl Display) {
+        println!("| {} | {what} | {found} | {} |", self.name, self.seed);
+    }
+
     /// An empty directory that is removed when it is dropped.
     fn place(&self) -> tempfile::TempDir {
         tempfile::Builder::new().prefix("attack-").tempdir_in(&self.dir).unwrap()
-    }
-}
-
-/// One line of the table.
-#[derive(Debug)]
-struct Row {
-    what: String,
-    found: String,
-}
-
-impl Row {
-    fn new(what: impl Into<String>, found: impl Into<String>) -> Self {
-        Self { what: what.into(), found: found.into() }
     }
 }
 
@@ -104,24 +99,16 @@ fn referee() -> ExitCode {
         return ExitCode::from(64);
     };
     let mut broken = false;
-    for (name, attack) in ATTACKS {
+    for &(name, attack) in ATTACKS {
         if !names.is_empty() && !names.iter().any(|wanted| wanted == name) {
             continue;
         }
-        let (plan, seed) = (plan.clone(), plan.seed);
+        let plan = Plan { name, ..plan.clone() };
+        let told = plan.clone();
         // On a thread of its own, so that a panic ends one attack and not those that follow.
-        match thread::spawn(move || attack(&plan)).join() {
-            Ok(rows) => {
-                for Row { what, found } in rows {
-                    println!("| {name} | {what} | {found} | {seed} |");
-                }
-            }
-            Err(_said_on_stderr) => {
-                broken = true;
-                println!(
-                    "| {name} | **BROKEN** | see above; replay: scripts/attack {name} --seed {seed} | {seed} |"
-                );
-            }
+        if thread::spawn(move || attack(&plan)).join().is_err() {
+            broken = true;
+            told.found("**BROKEN**", format_args!("replay: scripts/attack {name} --seed {}", told.seed));
         }
     }
     ExitCode::from(u8::from(broken))
@@ -130,7 +117,7 @@ fn referee() -> ExitCode {
 fn asked(mut arguments: impl Iterator<Item = String>) -> Option<(Plan, Vec<String>)> {
     let beside = env::current_exe().unwrap();
     let dir = beside.parent().and_then(Path::parent).unwrap().to_owned();
-    let mut plan = Plan { dir, seed: figures::fresh_seed(), quick: false };
+    let mut plan = Plan { name: "", dir, seed: figures::fresh_seed(), quick: false };
     let mut names = Vec::new();
     while let Some(argument) = arguments.next() {
         match argument.as_str() {

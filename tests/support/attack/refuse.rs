@@ -6,13 +6,13 @@ use std::{
 };
 
 use crate::{
-    Plan, Row,
+    Plan,
     figures::Spread,
     process::{Process, banboard, role},
     roles::HELD,
 };
 
-pub(crate) fn attack(plan: &Plan) -> Vec<Row> {
+pub(crate) fn attack(plan: &Plan) {
     let times = plan.either(500, 10);
     let place = plan.place();
     let (board, bare) = (place.path().join("board"), place.path().join("bare"));
@@ -33,11 +33,9 @@ pub(crate) fn attack(plan: &Plan) -> Vec<Row> {
     // Whoever was there first was not disturbed.
     first.stop();
     holder.stop();
-    vec![
-        Row::new("refusal of a second banboard, spawn to exit 78", service.text()),
-        Row::new("the same with a program without stages", library.text()),
-        Row::new("the same with a plain `flock`", plain.text()),
-    ]
+    plan.found("refusal of a second banboard, spawn to exit 78", service.text());
+    plan.found("the same with a program without stages", library.text());
+    plan.found("the same with a plain `flock`", plain.text());
 }
 
 fn refused(command: Command, code: i32, says: &str) -> Duration {
