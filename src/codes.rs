@@ -61,6 +61,7 @@ codes! {
     DB_CORRUPT = "db.corrupt", Data, "The database is damaged or is not a database";
     DB_BUSY = "db.busy", Temporary, "The database is locked by another program";
     DB_DISK_FULL = "db.disk-full", Io, "There is no space left for the data";
+    DB_IO = "db.io", Io, "Reading or writing the data failed";
     DB_MIGRATION_FAILED = "db.migration-failed", Data, "A migration of the database failed";
     DB_MIGRATION_TIMEOUT = "db.migration-timeout", Config, "A migration needs more time than it was given";
     DB_SCHEMA_NEWER = "db.schema-newer", Data, "The database was written by a newer version";

@@ -62,6 +62,7 @@ pub mod codes;
 mod contract;
 mod engine;
 mod error;
+mod files;
 mod graph;
 mod ids;
 mod instance;
@@ -94,6 +95,7 @@ pub use engine::{
 };
 pub use error::{BoxError, ErrorKind, Fact, Hint, StageError, StageResult};
 pub use ids::InstanceId;
+pub use report::picture::{timeline_svg, timeline_text};
 pub use run::run;
 pub use settings::{
     Env, EnvProblem, EnvProblems, EnvWarning, HttpUrl, InvalidUrl, Secret, TypedVar, Var, VariableInfo,

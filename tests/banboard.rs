@@ -7,13 +7,12 @@ use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     path::Path,
+    process::Command,
 };
 
-use rustix::process::Signal;
 use serde_json::Value;
-use support::App;
+use solostart::testing::{Process, assert_one_worker};
 
-#[allow(dead_code, reason = "every test file uses its own part of the support module")]
 mod support;
 
 /// An address that was free a moment ago. Another process may take it; then the test says so.
@@ -21,12 +20,16 @@ fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
-fn start(data: &Path, address: SocketAddr, more: &[(&str, &str)]) -> App {
+fn command(data: &Path, address: SocketAddr, more: &[(&str, &str)]) -> Command {
     let listen = address.to_string();
     let mut vars =
         vec![("BANBOARD_LISTEN", listen.as_str()), ("BANBOARD_ALLOW_UNSHARED_LOCK", "overlay,tmpfs")];
     vars.extend(more);
-    App::start("banboard", data, &vars)
+    support::command("banboard", data, &vars)
+}
+
+fn start(data: &Path, address: SocketAddr, more: &[(&str, &str)]) -> Process {
+    Process::start(&mut command(data, address, more))
 }
 
 /// The status and the body.
@@ -43,10 +46,10 @@ fn bans(address: SocketAddr) -> Vec<Value> {
     serde_json::from_str(&get(address, "/api/bans").1).unwrap()
 }
 
-fn stop(mut service: App) {
-    service.signal(Signal::TERM);
+fn stop(mut service: Process) {
+    service.terminate();
     let ended = service.wait();
-    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
     ended.assert_says("STOPPED");
 }
 
@@ -86,8 +89,7 @@ fn no_line_is_stored_twice_after_a_restart_or_a_kill() {
     let mut service = start(&data.path().join("data"), address, &vars);
     service.wait_for("READY");
     assert_eq!(bans(address).len(), 2);
-    service.signal(Signal::KILL);
-    drop(service);
+    service.kill();
 
     let mut service = start(&data.path().join("data"), address, &vars);
     service.wait_for("READY");
@@ -124,9 +126,15 @@ fn a_second_banboard_on_the_same_data_is_refused_and_the_first_serves_on() {
     let mut first = start(data.path(), address, &[]);
     first.wait_for("READY");
     let second = start(data.path(), free_address(), &[]).wait();
-    second.assert_failed(78, "lock.held").assert_says(&first.pid().to_string());
+    second.assert_failed(78, "lock.held").assert_says(&first.id().to_string());
     assert_eq!(get(address, "/readyz").0, 200);
     stop(first);
+}
+
+#[test]
+fn only_one_banboard_works_whatever_becomes_of_the_others() {
+    let (data, address) = (tempfile::tempdir().unwrap(), free_address());
+    assert_one_worker(|| command(data.path(), address, &[]));
 }
 
 #[test]

@@ -17,10 +17,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::Signal;
-use support::App;
+use solostart::testing::Process;
 
-#[allow(dead_code, reason = "this file looks at times and codes alone")]
 mod support;
 
 /// With what the engine gets beyond it, no multiple of the watchdog's beat: a watchdog that only looks at each
@@ -113,14 +111,14 @@ fn play(trial: Trial) -> Result<Duration, String> {
         ("TESTAPP_SHUTDOWN_TIMEOUT", &*budget),
         ("TOKIO_WORKER_THREADS", trial.threads),
     ];
-    let mut app = App::start("test-app", data.path(), &vars);
+    let mut app = Process::start(&mut support::command("test-app", data.path(), &vars));
     let (asked, limit) = match trial.by {
         By::Signal(line, after) => {
             app.wait_for(line);
             // Not to wait for anything: the instant of the signal is what the trial is about.
             thread::sleep(after);
             let asked = Instant::now();
-            app.signal(Signal::TERM);
+            app.terminate();
             (asked, BUDGET + MARGIN)
         }
         By::LostLock => {
@@ -135,8 +133,8 @@ fn play(trial: Trial) -> Result<Duration, String> {
     if took > limit {
         return Err(format!("{trial:?} took {took:?}\n{}", ended.stderr));
     }
-    if !trial.codes.contains(&ended.code) {
-        return Err(format!("{trial:?} ended with {}\n{}", ended.code, ended.stderr));
+    if !trial.codes.contains(&ended.code()) {
+        return Err(format!("{trial:?} ended with {}\n{}", ended.code(), ended.stderr));
     }
     Ok(took)
 }

@@ -19,6 +19,7 @@ use syn::{
 /// stand on the ground.
 const FLOORS: &[(&str, u8)] = &[
     ("clock", 0),
+    ("files", 0),
     ("codes", 0),
     ("error", 0),
     ("ids", 0),

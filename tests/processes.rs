@@ -5,31 +5,43 @@
 use std::{
     fs,
     path::Path,
+    thread,
     time::{Duration, Instant},
 };
 
-use rustix::process::Signal;
-use support::{App, Ended};
+use solostart::testing::{Exit, Process};
 
 mod support;
 
-fn app(data: &Path, scenario: &str, more: &[(&str, &str)]) -> App {
+/// A way to ask a process to stop.
+type Ask = fn(&mut Process) -> &mut Process;
+
+fn app(data: &Path, scenario: &str, more: &[(&str, &str)]) -> Process {
     let mut vars = vec![("TESTAPP_SCENARIO", scenario)];
     vars.extend(more);
-    App::start("test-app", data, &vars)
+    Process::start(&mut support::command("test-app", data, &vars))
 }
 
-/// Whatever happened before, the next start succeeds at once, and nothing but the lock and the lease is left.
+/// Whatever happened before, the next start succeeds at once, and nothing is left but the lock, the lease and
+/// what was reported.
 fn assert_nothing_left(data: &Path) {
     let names: Vec<_> = fs::read_dir(data).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    let kept = ["testapp.lock", "testapp.lease.db", "testapp.lease.db-wal", "testapp.lease.db-shm"];
+    let kept = [
+        "testapp.lock",
+        "testapp.lease.db",
+        "testapp.lease.db-wal",
+        "testapp.lease.db-shm",
+        "testapp.ledger.json",
+        "testapp.report.json",
+        "testapp.report.refused.json",
+    ];
     assert!(names.iter().all(|name| kept.iter().any(|kept| name == kept)), "{names:?}");
     let ended = app(data, "finish", &[]).wait();
-    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
     ended.assert_says("READY");
 }
 
-fn fails(scenario: &str, more: &[(&str, &str)], exit: i32, code: &str) -> Ended {
+fn fails(scenario: &str, more: &[(&str, &str)], exit: i32, code: &str) -> Exit {
     let data = tempfile::tempdir().unwrap();
     let ended = app(data.path(), scenario, more).wait();
     ended.assert_failed(exit, code);
@@ -39,12 +51,13 @@ fn fails(scenario: &str, more: &[(&str, &str)], exit: i32, code: &str) -> Ended 
 
 #[test]
 fn a_service_that_is_asked_to_stop_ends_with_0_and_in_order() {
-    for (signal, name) in [(Signal::TERM, "SIGTERM"), (Signal::INT, "SIGINT")] {
+    let ways: [(Ask, _); 2] = [(Process::terminate, "SIGTERM"), (Process::interrupt, "SIGINT")];
+    for (ask, name) in ways {
         let data = tempfile::tempdir().unwrap();
         let mut service = app(data.path(), "ok", &[]);
-        service.wait_for("READY").signal(signal);
+        ask(service.wait_for("READY"));
         let ended = service.wait();
-        assert_eq!(ended.code, 0, "{}", ended.stderr);
+        assert_eq!(ended.code(), 0, "{}", ended.stderr);
         ended.assert_says("STOPPED").assert_says(name).assert_says("base stopped");
         assert_nothing_left(data.path());
     }
@@ -89,9 +102,9 @@ fn a_stage_that_blocks_the_executor_is_named_and_the_process_ends_in_its_budget(
 fn a_signal_during_the_start_rolls_back_and_ends_with_0() {
     let data = tempfile::tempdir().unwrap();
     let mut service = app(data.path(), "hang", &[("TESTAPP_SHUTDOWN_TIMEOUT", "1s")]);
-    service.wait_for("subject hangs").signal(Signal::TERM);
+    service.wait_for("subject hangs").terminate();
     let ended = service.wait();
-    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
     ended.assert_says("subject undone").assert_says("base stopped").assert_says("SIGTERM");
     assert_nothing_left(data.path());
 }
@@ -101,7 +114,7 @@ fn a_signal_is_heard_while_every_thread_is_blocked() {
     let data = tempfile::tempdir().unwrap();
     let vars = [("TESTAPP_SHUTDOWN_TIMEOUT", "1s"), ("TOKIO_WORKER_THREADS", "1")];
     let mut service = app(data.path(), "block", &vars);
-    service.wait_for("subject blocks").signal(Signal::TERM);
+    service.wait_for("subject blocks").terminate();
     let ended = service.wait();
     ended.assert_failed(70, "stage.blocked-executor").assert_says("subject").assert_says("begin");
     assert_nothing_left(data.path());
@@ -109,14 +122,19 @@ fn a_signal_is_heard_while_every_thread_is_blocked() {
 
 #[test]
 fn a_second_signal_ends_the_process_at_once() {
-    for (second, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
+    let ways: [(Ask, _); 2] = [(Process::terminate, 143), (Process::interrupt, 130)];
+    for (ask_again, code) in ways {
         let data = tempfile::tempdir().unwrap();
         let mut service = app(data.path(), "stop-hang", &[("TESTAPP_SHUTDOWN_TIMEOUT", "1h")]);
-        service.wait_for("READY").signal(Signal::TERM);
+        service.wait_for("READY").terminate();
         // Only one that comes a while after the first is a second one, so it is sent until it counts.
-        service.wait_for("stopping").signal_until_it_ends(second);
+        service.wait_for("stopping");
+        while service.is_running() {
+            ask_again(&mut service);
+            thread::sleep(Duration::from_millis(20));
+        }
         let ended = service.wait();
-        assert_eq!(ended.code, code, "{}", ended.stderr);
+        assert_eq!(ended.code(), code, "{}", ended.stderr);
         assert_nothing_left(data.path());
     }
 }
@@ -125,8 +143,8 @@ fn a_second_signal_ends_the_process_at_once() {
 fn a_signal_that_is_sent_twice_at_once_is_one_request() {
     let data = tempfile::tempdir().unwrap();
     let mut service = app(data.path(), "ok", &[]);
-    service.wait_for("READY").signal(Signal::TERM).signal(Signal::TERM);
-    assert_eq!(service.wait().code, 0);
+    service.wait_for("READY").terminate().terminate();
+    assert_eq!(service.wait().code(), 0);
 }
 
 #[test]
@@ -142,7 +160,7 @@ fn a_stop_that_fails_hangs_or_blocks_is_named_and_ends_with_70() {
     for scenario in ["stop-error", "stop-hang", "stop-block"] {
         let data = tempfile::tempdir().unwrap();
         let mut service = app(data.path(), scenario, &[("TESTAPP_SHUTDOWN_TIMEOUT", "1s")]);
-        service.wait_for("READY").signal(Signal::TERM);
+        service.wait_for("READY").terminate();
         let ended = service.wait();
         ended.assert_failed(70, "rollback.incomplete").assert_says("subject");
         assert_nothing_left(data.path());
@@ -153,8 +171,8 @@ fn a_stop_that_fails_hangs_or_blocks_is_named_and_ends_with_70() {
 fn a_blocking_call_that_never_returns_does_not_keep_the_process() {
     let data = tempfile::tempdir().unwrap();
     let mut service = app(data.path(), "spawn-blocking", &[]);
-    service.wait_for("READY").signal(Signal::TERM);
-    assert_eq!(service.wait().code, 0);
+    service.wait_for("READY").terminate();
+    assert_eq!(service.wait().code(), 0);
 }
 
 #[test]
@@ -187,7 +205,11 @@ fn several_workers_by_any_declared_variable_are_refused_before_anything_starts()
         let ended = app(data.path(), "ok", &[var]).wait();
         ended.assert_failed(78, "worker.count-configured").assert_says(var.0);
         assert!(!ended.stderr.contains("/run/secrets/x"), "{}", ended.stderr);
-        assert_eq!(fs::read_dir(data.path()).unwrap().count(), 0, "nothing may be touched");
+        let made = fs::read_dir(data.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut made: Vec<_> = made.collect();
+        made.sort();
+        let told = ["testapp.ledger.json", "testapp.report.refused.json"];
+        assert_eq!(made, told, "nothing else may be touched");
     }
     let ended = app(tempfile::tempdir().unwrap().path(), "ok", &vars).wait();
     for (name, _) in vars {
@@ -201,9 +223,9 @@ fn a_second_process_on_the_same_data_is_refused_and_the_first_undisturbed() {
     let mut first = app(data.path(), "ok", &[]);
     first.wait_for("READY");
     let second = app(data.path(), "ok", &[]).wait();
-    second.assert_failed(78, "lock.held").assert_says("testapp.lock").assert_says(&first.pid().to_string());
-    first.signal(Signal::TERM);
-    assert_eq!(first.wait().code, 0);
+    second.assert_failed(78, "lock.held").assert_says("testapp.lock").assert_says(&first.id().to_string());
+    first.terminate();
+    assert_eq!(first.wait().code(), 0);
     assert_nothing_left(data.path());
 }
 
@@ -211,25 +233,9 @@ fn a_second_process_on_the_same_data_is_refused_and_the_first_undisturbed() {
 fn a_killed_process_does_not_block_the_next() {
     let data = tempfile::tempdir().unwrap();
     let mut first = app(data.path(), "ok", &[]);
-    first.wait_for("READY").signal(Signal::KILL);
-    drop(first);
+    first.wait_for("READY");
+    first.kill();
     assert_nothing_left(data.path());
-}
-
-#[test]
-fn a_lock_file_that_is_deleted_or_replaced_stops_the_service() {
-    for replace in [false, true] {
-        let data = tempfile::tempdir().unwrap();
-        let mut service = app(data.path(), "ok", &[]);
-        service.wait_for("READY");
-        let lock = data.path().join("testapp.lock");
-        fs::remove_file(&lock).unwrap();
-        if replace {
-            fs::write(&lock, "").unwrap();
-        }
-        let ended = service.wait();
-        ended.assert_failed(70, "lock.lost").assert_says("base stopped");
-    }
 }
 
 #[test]
@@ -245,4 +251,90 @@ fn a_data_directory_that_cannot_be_created_is_reported_as_such() {
 fn a_plan_that_fails_is_reported() {
     let ended = app(tempfile::tempdir().unwrap().path(), "plan-error", &[]).wait();
     ended.assert_failed(70, "stage.failed").assert_says("the plan is not finished");
+}
+
+#[test]
+fn a_failure_that_repeats_is_counted_and_told_in_three_lines_until_a_start_succeeds() {
+    let data = tempfile::tempdir().unwrap();
+    let first = app(data.path(), "error", &[]).wait();
+    first.assert_failed(70, "stage.failed").assert_says("Attempt 1.");
+    let second = app(data.path(), "error", &[]).wait();
+    let told: Vec<_> = second.stderr.lines().skip_while(|line| !line.starts_with("STARTUP FAILED")).collect();
+    assert_eq!(told.len(), 3, "{}", second.stderr);
+    assert!(told[1].contains("fix: try tomorrow") && told[2].contains("attempt 2, same since"), "{told:?}");
+    let changed = app(data.path(), "panic", &[]).wait();
+    changed.assert_failed(70, "stage.panicked").assert_says("Attempt 3; the one before failed in another");
+    let recovered = app(data.path(), "finish", &[]).wait();
+    recovered.assert_says("recovered after 3 failed starts (stage.panicked)");
+    let after = app(data.path(), "error", &[]).wait();
+    after.assert_says("Attempt 1.");
+}
+
+#[test]
+fn reports_as_json_are_one_object_a_line_and_nothing_else_of_ours() {
+    let data = tempfile::tempdir().unwrap();
+    let json = ("TESTAPP_LOG_FORMAT", "json");
+    let objects = |ended: &Exit| -> Vec<serde_json::Value> {
+        let lines = ended.stderr.lines().filter(|line| line.starts_with('{'));
+        lines.map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let failed = app(data.path(), "error", &[json, ("TESTAPP_LOCK_WIAT", "5s")]).wait();
+    let told = objects(&failed);
+    let events: Vec<_> = told.iter().map(|each| each["event"].as_str().unwrap()).collect();
+    assert_eq!(events, ["startup.warning", "startup.failed"], "{}", failed.stderr);
+    let report = &told[1];
+    assert_eq!((report["code"].as_str(), report["exit_code"].as_u64()), (Some("stage.failed"), Some(70)));
+    assert_eq!(report["actions"][0]["text"], "try tomorrow");
+    assert!(report["rendered"].as_str().unwrap().contains("STARTUP FAILED"));
+    assert!(!failed.stderr.contains("\nSTARTUP FAILED"), "{}", failed.stderr);
+    let done = app(data.path(), "finish", &[json]).wait();
+    let told = objects(&done);
+    assert_eq!(told[0]["event"], "startup.ready");
+    assert_eq!(told.last().unwrap()["event"], "service.stopped");
+}
+
+#[test]
+fn a_failed_start_that_is_held_stays_without_the_lock_until_a_signal_and_keeps_its_exit_code() {
+    let data = tempfile::tempdir().unwrap();
+    let mut held = app(data.path(), "error", &[("TESTAPP_FAILURE_HOLD", "1h")]);
+    held.wait_for("HOLDING for");
+    let other = app(data.path(), "finish", &[]).wait();
+    assert_eq!(other.code(), 0, "{}", other.stderr);
+    held.terminate();
+    let ended = held.wait();
+    assert_eq!(ended.code(), 70, "{}", ended.stderr);
+}
+
+#[test]
+fn a_stderr_that_nobody_reads_or_that_is_closed_changes_no_exit_code() {
+    use std::process::{Command, Stdio};
+    let start = |stderr: Stdio| {
+        let data = tempfile::tempdir().unwrap();
+        let mut command = Command::new(support::example("test-app"));
+        command.env_clear().env("TESTAPP_DATA_DIR", data.path()).env("TESTAPP_SCENARIO", "plan-error");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
+        let began = Instant::now();
+        let code = command.status().unwrap().code();
+        (code, began.elapsed())
+    };
+    let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+    drop(reader);
+    assert_eq!(start(writer.into()).0, Some(70));
+    let (_never_read, writer) = full_pipe();
+    let (code, took) = start(writer.into());
+    assert_eq!(code, Some(70));
+    assert!(took < Duration::from_secs(10), "it took {took:?}");
+}
+
+/// A pipe that takes nothing more, for a writer that waits until it does.
+fn full_pipe() -> (std::os::fd::OwnedFd, std::os::fd::OwnedFd) {
+    use rustix::{
+        fs::{OFlags, fcntl_setfl},
+        pipe::{PipeFlags, pipe_with},
+    };
+    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).unwrap();
+    while rustix::io::write(&writer, &[0; 4096]).is_ok() {}
+    while rustix::io::write(&writer, &[0]).is_ok() {}
+    fcntl_setfl(&writer, OFlags::empty()).unwrap();
+    (reader, writer)
 }

@@ -7,15 +7,36 @@ use std::{
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
-use crate::{error::ErrorKind, startup::Startup};
+use crate::{
+    error::ErrorKind,
+    report::{Identity, printable},
+    startup::Startup,
+};
 
+mod check;
 mod lock;
+mod pictures;
+mod texts;
+
+use pictures::Format;
 
 /// What the command line asks for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Request {
     /// No argument: run the service.
     Run,
+    /// `check [--json]`
+    Check { json: bool },
+    /// `graph --format text|dot|mermaid`
+    Graph { format: Format },
+    /// `timeline --format text|svg`
+    Timeline { format: Format },
+    /// `report [--json]`
+    Report { json: bool },
+    /// `explain [CODE]`
+    Explain { code: Option<String> },
+    /// `env [--markdown]`
+    Env { markdown: bool },
     /// `lock status [--json]`
     LockStatus { json: bool },
     /// `lock break --token N`
@@ -42,12 +63,24 @@ impl Refused {
 }
 
 /// Does what was asked, and returns the exit code.
-pub(crate) fn answer(request: &Request, startup: &Startup) -> u8 {
-    match *request {
+pub(crate) fn answer(request: Request, mut startup: Startup, identity: &Identity) -> u8 {
+    match request {
         Request::Run => 0,
-        Request::LockStatus { json } => lock::status(startup, json),
-        Request::LockBreak { token } => lock::break_lease(startup, token),
+        Request::Check { json } => check::answer(startup, json, identity),
+        Request::Graph { format } => pictures::graph(&startup, format),
+        Request::Timeline { format } => pictures::timeline(&startup, format),
+        Request::Report { json } => texts::report(&startup, json),
+        Request::Explain { code } => texts::explain(code.as_deref()),
+        Request::Env { markdown } => texts::env(&mut startup, markdown),
+        Request::LockStatus { json } => lock::status(&startup, json),
+        Request::LockBreak { token } => lock::break_lease(&startup, token),
     }
+}
+
+/// Says why there is no answer, and returns the exit code 1.
+fn cannot(why: &str) -> u8 {
+    let _nobody_reads = io::stderr().lock().write_all(format!("{}\n", printable(why)).as_bytes());
+    1
 }
 
 /// Writes an answer to stdout. A reader that has gone away has read enough.
@@ -69,40 +102,85 @@ pub(crate) fn parse(
 }
 
 fn command(service: &str, version: Option<&str>) -> Command {
-    let json = Arg::new("json").long("json").action(ArgAction::SetTrue).help("As one line of JSON");
-    let token =
-        Arg::new("token").long("token").required(true).value_parser(value_parser!(u64)).help(
-            "The token that `lock status` shows, so that no other acquisition can be broken by mistake",
-        );
-    let command = Command::new(service.to_owned()).about("Without a command, the service runs").subcommand(
-        Command::new("lock")
-            .about("Look at, or break, the right to be the only worker")
-            .subcommand_required(true)
-            .subcommand(
-                Command::new("status")
-                    .about("Who has the right, and by which evidence; takes nothing, changes nothing")
-                    .arg(json),
-            )
-            .subcommand(
-                Command::new("break")
-                    .about("Free the lease of a holder that is gone; refused while it shows any sign of life")
-                    .arg(token),
+    let command = Command::new(service.to_owned())
+        .about("Without a command, the service runs")
+        .subcommand(
+            Command::new("check")
+                .about("Everything that would keep the service from starting; takes and writes nothing")
+                .arg(json()),
+        )
+        .subcommand(
+            Command::new("graph").about("What waits for what").arg(format(&["text", "dot", "mermaid"])),
+        )
+        .subcommand(Command::new("timeline").about("How the last start went").arg(format(&["text", "svg"])))
+        .subcommand(Command::new("report").about("The last report").arg(json()))
+        .subcommand(
+            Command::new("explain")
+                .about("What a failure code means, or the list of them")
+                .arg(Arg::new("code").value_name("CODE")),
+        )
+        .subcommand(
+            Command::new("env").about("Every variable, with its value where that is no secret").arg(
+                Arg::new("markdown").long("markdown").action(ArgAction::SetTrue).help("As documentation"),
             ),
-    );
+        )
+        .subcommand(lock_command());
     match version {
         Some(version) => command.version(version.to_owned()),
         None => command,
     }
 }
 
+fn lock_command() -> Command {
+    let token =
+        Arg::new("token").long("token").required(true).value_parser(value_parser!(u64)).help(
+            "The token that `lock status` shows, so that no other acquisition can be broken by mistake",
+        );
+    Command::new("lock")
+        .about("Look at, or break, the right to be the only worker")
+        .subcommand_required(true)
+        .subcommand(
+            Command::new("status")
+                .about("Who has the right, and by which evidence; takes nothing, changes nothing")
+                .arg(json()),
+        )
+        .subcommand(
+            Command::new("break")
+                .about("Free the lease of a holder that is gone; refused while it shows any sign of life")
+                .arg(token),
+        )
+}
+
+fn json() -> Arg {
+    Arg::new("json").long("json").action(ArgAction::SetTrue).help("As one line of JSON")
+}
+
+fn format(forms: &'static [&'static str]) -> Arg {
+    Arg::new("format").long("format").value_parser(forms.to_vec()).default_value("text")
+}
+
 fn request(matches: &ArgMatches) -> Request {
-    let Some(("lock", lock)) = matches.subcommand() else { return Request::Run };
-    match lock.subcommand() {
-        Some(("status", status)) => Request::LockStatus { json: status.get_flag("json") },
-        Some((_, broken)) => {
-            Request::LockBreak { token: broken.get_one("token").copied().unwrap_or_default() }
-        }
-        None => Request::Run,
+    let Some((name, given)) = matches.subcommand() else { return Request::Run };
+    let format = || match given.get_one::<String>("format").map(String::as_str) {
+        Some("dot") => Format::Dot,
+        Some("mermaid") => Format::Mermaid,
+        Some("svg") => Format::Svg,
+        Some(_) | None => Format::Text,
+    };
+    match name {
+        "check" => Request::Check { json: given.get_flag("json") },
+        "graph" => Request::Graph { format: format() },
+        "timeline" => Request::Timeline { format: format() },
+        "report" => Request::Report { json: given.get_flag("json") },
+        "explain" => Request::Explain { code: given.get_one("code").cloned() },
+        "env" => Request::Env { markdown: given.get_flag("markdown") },
+        _ => match given.subcommand() {
+            Some(("status", status)) => Request::LockStatus { json: status.get_flag("json") },
+            Some((_, broken)) => {
+                Request::LockBreak { token: broken.get_one("token").copied().unwrap_or_default() }
+            }
+            None => Request::Run,
+        },
     }
 }
 

@@ -87,6 +87,9 @@ struct Shared {
     exclusive: bool,
 }
 
+/// Why a right ends that is given up on purpose.
+pub(crate) const GIVEN_BACK: &str = "it was given back";
+
 /// A time that no clock reaches.
 const NEVER: u64 = u64::MAX;
 
@@ -159,6 +162,11 @@ impl WorkerGuard {
     pub(crate) fn until_hard_limit(&self) -> Option<Duration> {
         let limit = self.0.hard_limit.load(Ordering::Acquire);
         (limit != NEVER).then(|| Duration::from_nanos(limit).saturating_sub(boot_time()))
+    }
+
+    /// Why the right ended, where it was not given up on purpose.
+    pub(crate) fn taken_away(&self) -> Option<LockLost> {
+        self.check().err().filter(|lost| lost.reason != GIVEN_BACK)
     }
 
     /// Waits until the right is lost; for ever where it never is.
@@ -259,7 +267,7 @@ impl GuardKeeper {
 
     /// The right was given up, and nothing needs to be ended for its sake any more.
     pub(crate) fn retire(&self) {
-        self.lose("it was given back");
+        self.lose(GIVEN_BACK);
         self.0.0.hard_limit.store(NEVER, Ordering::Release);
     }
 }

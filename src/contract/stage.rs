@@ -45,6 +45,15 @@ pub trait Stage: Send + Sync + 'static {
     /// The name in logs, reports and `<P>_STAGE_TIMEOUT_<STAGE>`: lower-case words joined by hyphens.
     fn name(&self) -> &'static str;
 
+    /// Whether the stage could start, as far as that can be seen without taking or writing anything: what the
+    /// subcommand `check` asks, beside a service that may be running. It may block.
+    ///
+    /// # Errors
+    /// What would keep the stage from starting.
+    fn check(&self) -> StageResult<()> {
+        Ok(())
+    }
+
     /// Acquires the resource. Called again for each attempt where the stage retries.
     ///
     /// # Cancel safety

@@ -16,18 +16,20 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use futures_util::future::BoxFuture;
 
 use crate::{
+    codes::GRAPH_INVALID,
     contract::{
         context::{ServeContext, StageContext, StopContext},
         needs::{AnyHandle, Handle, OptionalHandle, Output, Outputs, StageKey, Take},
         stage::Stage,
     },
-    error::StageResult,
+    error::{StageError, StageResult},
     graph::{Edge, Graph, GraphProblem, StageName},
     ids::StageId,
 };
 
 pub(crate) type BoxStop = Box<dyn FnOnce(Output, StopContext) -> BoxFuture<'static, StageResult<()>> + Send>;
 pub(crate) type BoxHealth = Arc<dyn Fn(Output) -> BoxFuture<'static, StageResult<()>> + Send + Sync>;
+pub(crate) type BoxCheck = Box<dyn Fn() -> StageResult<()> + Send>;
 pub(crate) type BoxServe =
     Box<dyn FnOnce(&Outputs<'_>, ServeContext) -> Option<BoxFuture<'static, StageResult<()>>> + Send>;
 
@@ -46,6 +48,8 @@ pub(crate) struct Spec {
     pub(crate) start: Option<Box<dyn Start>>,
     pub(crate) stop: Option<BoxStop>,
     pub(crate) health: Option<BoxHealth>,
+    /// What can be said before a start, without taking or writing anything.
+    pub(crate) check: Option<BoxCheck>,
     pub(crate) optional: bool,
     pub(crate) timeout: Option<Duration>,
     pub(crate) stop_timeout: Option<Duration>,
@@ -77,6 +81,20 @@ impl Plan {
         }
     }
 
+    /// The order of a start, where the stages form a graph that can be started.
+    pub(crate) fn sound(&self) -> StageResult<Vec<StageId>> {
+        let problems = match self.graph.order() {
+            Ok(order) if self.problems.is_empty() => return Ok(order),
+            Ok(_) => self.problems.clone(),
+            Err(found) => [self.problems.clone(), found].concat(),
+        };
+        let mut error = StageError::new(GRAPH_INVALID, "the stages do not form a usable graph");
+        for problem in problems {
+            error = error.fact("problem", problem.to_string());
+        }
+        Err(error.hint("Mend the calls that add these stages in the application's `main`."))
+    }
+
     /// Makes a stage that was just added the one that every later stage depends on (invariant 6).
     pub(crate) fn set_root<T>(&mut self, root: Handle<T>) {
         self.root = Some(root.key.id);
@@ -97,6 +115,7 @@ impl Plan {
                 start: None,
                 stop: None,
                 health: None,
+                check: None,
                 optional: false,
                 timeout: None,
                 stop_timeout: None,
@@ -116,12 +135,13 @@ impl Plan {
         N: Take<Values = S::Needs>,
     {
         let stage = Arc::new(stage);
-        let (starting, checking) = (stage.clone(), stage.clone());
+        let (starting, checking, looking) = (stage.clone(), stage.clone(), stage.clone());
         let start = move |cx: StageContext, needs: N::Values| async move { starting.start(cx, needs).await };
         let mut builder = self.builder(stage.name(), needs, start);
         builder.spec.stop = Some(Box::new(move |output, cx| {
             Box::pin(async move { stage.stop(downcast(output)?, cx).await })
         }));
+        builder.spec.check = Some(Box::new(move || looking.check()));
         builder.spec.health = Some(Arc::new(move |output| {
             let stage = checking.clone();
             Box::pin(async move { stage.health(downcast(output)?).await })
@@ -300,6 +320,13 @@ where
     /// The longest that the stop hook may take, if that is less than its slice of the budget.
     pub fn stop_timeout(mut self, timeout: Duration) -> Self {
         self.spec.stop_timeout = Some(timeout);
+        self
+    }
+
+    /// What the subcommand `check` asks: whether the stage could start, as far as that can be seen without
+    /// taking or writing anything. It may block.
+    pub fn check(mut self, check: impl Fn() -> StageResult<()> + Send + 'static) -> Self {
+        self.spec.check = Some(Box::new(check));
         self
     }
 

@@ -12,7 +12,6 @@ use tokio::{
 
 use super::{Command, Engine, Hooks, Limits, SharedOutputs, defect, plan::Plan};
 use crate::{
-    codes::GRAPH_INVALID,
     contract::{
         board::{Board, Cell},
         event::EventSink,
@@ -23,7 +22,7 @@ use crate::{
         status::{Status, Timeline},
     },
     error::StageError,
-    graph::{GraphProblem, StageName},
+    graph::StageName,
     ids::StageId,
 };
 
@@ -59,11 +58,7 @@ impl Prepared {
         limits: Limits,
         sink: Option<EventSink>,
     ) -> Result<Self, Box<StartupError>> {
-        let order = match plan.graph.order() {
-            Ok(order) if plan.problems.is_empty() => order,
-            Ok(_) => return Err(invalid_graph(&plan.problems)),
-            Err(found) => return Err(invalid_graph(&[plan.problems, found].concat())),
-        };
+        let order = plan.sound().map_err(|error| broken("graph", error))?;
         let cells =
             plan.specs.iter().map(|spec| Cell::new(spec.optional, spec.timeout.unwrap_or(limits.stage)));
         let board = Board::new(plan.graph, order, cells.collect(), sink);
@@ -165,14 +160,6 @@ impl fmt::Debug for Running {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Running").field("board", &self.board).finish()
     }
-}
-
-fn invalid_graph(problems: &[GraphProblem]) -> Box<StartupError> {
-    let mut error = StageError::new(GRAPH_INVALID, "the stages do not form a usable graph");
-    for problem in problems {
-        error = error.fact("problem", problem.to_string());
-    }
-    broken("graph", error.hint("Mend the calls that add these stages in the application's `main`."))
 }
 
 fn failure(stage: impl Into<StageName>, phase: FailurePhase, error: StageError) -> StageFailure {

@@ -42,6 +42,25 @@ pub(crate) fn prepare(dir: &Path) -> StageResult<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => create(dir).and_then(|()| fs::metadata(dir)),
         found => found,
     };
+    usable(dir, found)
+}
+
+/// Whether [`prepare`] would succeed, without creating anything.
+///
+/// # Errors
+/// The same as [`prepare`].
+pub(super) fn inspect(dir: &Path) -> StageResult<()> {
+    match fs::metadata(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
+            let parent = parent.unwrap_or(Path::new("."));
+            usable(parent, fs::metadata(parent).map_err(|_| error))
+        }
+        found => usable(dir, found),
+    }
+}
+
+fn usable(dir: &Path, found: io::Result<Metadata>) -> StageResult<()> {
     let found = found.map_err(|error| missing(dir, &error))?;
     if !found.is_dir() {
         return Err(missing(dir, &Errno::NOTDIR.into()));
@@ -170,7 +189,7 @@ fn owner_and_mode(path: &Path, found: &Metadata) -> String {
     format!("{}, owner {user}:{group}, mode {mode:04o}", path.display())
 }
 
-fn mount_at(path: &Path) -> Mount {
+pub(super) fn mount_at(path: &Path) -> Mount {
     let open = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
     match open.map(File::from) {
         Ok(open) => mount_of(open.as_fd(), path),

@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     codes,
-    error::{ErrorKind, StageError, StageResult},
+    error::{StageError, StageResult},
 };
 
 /// How often a file that is replaced while it is being locked is tried again. `PostgreSQL` gives its
@@ -89,7 +89,7 @@ pub(super) enum Doubt {
 ///
 /// # Errors
 /// `lock.unsupported` where it cannot be told who has the lock or where the path names something other
-/// than a lock file; `db.not-writable`, `db.dir-missing` and `db.disk-full`; and what `accept` returns.
+/// than a lock file; `db.not-writable`, `db.dir-missing`, `db.disk-full` and `db.io`; and what `accept` returns.
 pub(super) fn acquire(path: &Path, accept: &dyn Fn(&Mount) -> StageResult<()>) -> StageResult<Outcome> {
     for _ in 0..TRIES {
         let file = flock::open(path, true).map_err(|error| cannot_open(path, &error))?;
@@ -159,7 +159,7 @@ impl FileLock {
     /// Writes who has the lock, for the people who are refused.
     ///
     /// # Errors
-    /// `db.disk-full`, or `lock.unsupported` where writing fails otherwise.
+    /// `db.disk-full`, or `db.io` where writing fails otherwise.
     pub(super) fn describe(&self, holder: &Holder) -> StageResult<()> {
         holder::describe(&self.file, holder).map_err(|error| broken(&self.identity.path, &error))
     }
@@ -258,8 +258,7 @@ fn broken(path: &Path, error: &io::Error) -> StageError {
         return disk_full(path, error);
     }
     let cause = format!("The lock file {} cannot be used: {error}", path.display());
-    StageError::new(codes::LOCK_UNSUPPORTED, cause)
-        .kind(ErrorKind::Io)
+    StageError::new(codes::DB_IO, cause)
         .fact("lock file", path.display().to_string())
         .hint("Look for errors of the disk: dmesg | tail")
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::file_lock::Doubt;
-use crate::contract::guard::GuardKeeper;
+use crate::contract::guard::{GIVEN_BACK, GuardKeeper};
 
 /// How long a deleted or replaced lock file can go unnoticed.
 pub(super) const INTERVAL: Duration = Duration::from_secs(3);
@@ -67,7 +67,7 @@ impl Heartbeat {
 
 impl Drop for Heartbeat {
     fn drop(&mut self) {
-        self.keeper.lose("it was given back");
+        self.keeper.lose(GIVEN_BACK);
         self.running = None;
         if let Some(thread) = self.thread.take() {
             // A panic in the thread was already made known as a loss.

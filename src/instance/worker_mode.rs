@@ -22,7 +22,7 @@ use super::{
     held::{self, Waited},
     joining::{Attempt, Site},
     lease::{LeaseKeeper, failures::failure, protocol::Protocol},
-    sharing::Reach,
+    sharing::{self, Reach, Surroundings},
 };
 use crate::{
     clock::boot_time,
@@ -115,7 +115,7 @@ pub(crate) struct LockDescription {
 ///
 /// # Errors
 /// `worker.count-configured`, `env.invalid`, `db.dir-missing`, `db.not-writable`, `db.disk-full`,
-/// `db.corrupt` and `db.busy` for the lease, `lock.not-shared`, `lock.unsupported`, `lock.held`,
+/// `db.io`, `db.corrupt` and `db.busy` for the lease, `lock.not-shared`, `lock.unsupported`, `lock.held`,
 /// `lock.holder-unresponsive`, and `startup.interrupted` where the wait was ended. Nothing is held then.
 pub(crate) fn acquire(config: &WorkerConfig) -> StageResult<HeldWorker> {
     declared::check(&config.prefix, &config.worker_variables, &config.lookup)?;
@@ -140,6 +140,22 @@ pub(crate) fn acquire(config: &WorkerConfig) -> StageResult<HeldWorker> {
         }
         thread::sleep(left.min(POLL));
     }
+}
+
+/// Everything that would keep [`acquire`] from succeeding whoever holds the lock, without taking or writing
+/// anything.
+pub(crate) fn check(config: &WorkerConfig) -> Vec<StageError> {
+    let declared = declared::check(&config.prefix, &config.worker_variables, &config.lookup);
+    let lock_dir = config.lock_path.parent().filter(|dir| !dir.as_os_str().is_empty());
+    let lock_dir = lock_dir.unwrap_or(Path::new("."));
+    let mut found = vec![declared, data_dir::inspect(&config.data_dir)];
+    if lock_dir != config.data_dir {
+        found.push(data_dir::inspect(lock_dir));
+    }
+    let mount = data_dir::mount_at(lock_dir.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new(".")));
+    let reach = Surroundings::read().reach(&mount);
+    found.push(sharing::require(&mount, reach, &config.lock_path, &config.prefix, &config.allow_unshared));
+    found.into_iter().filter_map(Result::err).collect()
 }
 
 /// What somebody who was told to stop waiting answers.

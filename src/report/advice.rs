@@ -140,6 +140,8 @@ pub(super) fn actions(error: &StageError, of: &str, took: Duration, identity: &I
 
 /// What the code advises for the stage `of`, which took so long.
 pub(super) fn defaults(code: FailureCode, of: &str, took: Duration, identity: &Identity) -> Vec<String> {
+    let configured = identity.shortened.as_ref().filter(|(stage, _)| stage == of);
+    let took = configured.map_or(took, |(_, limit)| *limit);
     // A time-out fires a little after its limit.
     let double = format!("{}s", ((took.as_millis() + 500) / 1000).max(1) * 2);
     let fill = |action: &&str| {

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use super::{
     Identity, advice,
+    clean::clean,
     failure::{CAN_START, head, signature, to_do},
     layout::{Part, Table, block},
     state::at,
-    words::stage,
+    words::{sentence, stage},
 };
 use crate::{
-    codes::{ROLLBACK_INCOMPLETE, STAGE_BLOCKED_EXECUTOR},
+    codes::{FailureCode, LOCK_LOST, ROLLBACK_INCOMPLETE, STAGE_BLOCKED_EXECUTOR},
     contract::state::{Phase, StageState},
 };
 
@@ -22,6 +23,8 @@ pub(crate) struct Stalled {
     pub(crate) limit: Duration,
     /// The stages that have not settled.
     pub(crate) stages: Vec<StalledStage>,
+    /// That the right to be the only worker is lost, and why, where it is.
+    pub(crate) lost: Option<String>,
 }
 
 /// A stage that has not settled.
@@ -34,12 +37,24 @@ pub(crate) struct StalledStage {
     pub(crate) blocks: bool,
 }
 
+impl Stalled {
+    /// The code of what happened, and the stage to name.
+    pub(super) fn cause(&self) -> (FailureCode, &str) {
+        let blocking = self.stages.iter().find(|stage| stage.blocks);
+        let culprit = blocking.or(self.stages.first()).map_or("startup", |stage| stage.name.as_str());
+        match (&self.lost, blocking) {
+            // What came first is the cause, whatever keeps the process from stopping for it (invariant 5).
+            (Some(_), _) => (LOCK_LOST, "worker-mode"),
+            (None, Some(_)) => (STAGE_BLOCKED_EXECUTOR, culprit),
+            (None, None) => (ROLLBACK_INCOMPLETE, culprit),
+        }
+    }
+}
+
 /// The process ends at once, with this exit code, because the engine does not react: which stages still
 /// run, and which of them keeps the others from running. As one block for stderr.
-pub(crate) fn emergency(stalled: &Stalled, exit: u8, identity: &Identity) -> String {
-    let blocking = stalled.stages.iter().find(|stage| stage.blocks);
-    let code = if blocking.is_some() { STAGE_BLOCKED_EXECUTOR } else { ROLLBACK_INCOMPLETE };
-    let culprit = blocking.or(stalled.stages.first()).map_or("startup", |stage| stage.name.as_str());
+pub(super) fn emergency(stalled: &Stalled, exit: u8, identity: &Identity) -> String {
+    let (code, culprit) = stalled.cause();
     let (headline, what, next) = match stalled.phase {
         Phase::Starting => (
             "STARTUP FAILED",
@@ -50,7 +65,16 @@ pub(crate) fn emergency(stalled: &Stalled, exit: u8, identity: &Identity) -> Str
             ("STOP INCOMPLETE", "The service could not be stopped in time.", CAN_START.to_owned())
         }
     };
-    let what = format!("{what} The process does not react any more, so it is ended at once.");
+    let (what, next) = match &stalled.lost {
+        Some(lost) => (
+            format!(
+                "{} {what} Another instance may work from now on, so this process is ended at once.",
+                sentence(code.title, &clean(lost, 500))
+            ),
+            advice::restart(code, code.kind),
+        ),
+        None => (format!("{what} The process does not react any more, so it is ended at once."), next),
+    };
     let (blocks, waits): (Vec<_>, Vec<_>) = stalled.stages.iter().partition(|stage| stage.blocks);
     let rows = blocks.into_iter().chain(waits).map(|each| {
         let step = each.step.as_deref().map_or_else(String::new, at);

@@ -44,7 +44,7 @@ const STOP: Wording = Wording {
 pub(super) const CAN_START: &str = "The service can start again once this process has ended.";
 
 /// Every failure of a start as one block for stderr.
-pub(crate) fn startup_failure(error: &StartupError, exit: u8, identity: &Identity) -> String {
+pub(super) fn startup_failure(error: &StartupError, exit: u8, identity: &Identity) -> String {
     let primary = &error.primary;
     let code = primary.error.failure_code();
     let interrupted = code.name == STARTUP_INTERRUPTED.name;
@@ -68,14 +68,14 @@ pub(crate) fn startup_failure(error: &StartupError, exit: u8, identity: &Identit
     parts.extend(to_do(advice::actions(&primary.error, &primary.stage, primary.elapsed, identity)));
     parts.push(Part::text(2, 3, &advice::restart(code, primary.error.error_kind())).apart(true));
     parts.extend(state::parts(&error.rollback, &wording));
-    parts.push(Part::text(0, 1, &when));
+    parts.push(Part::text(0, 1, &format!("{when}{}", attempt(identity))));
     parts.push(signature(identity));
     block(&head(headline, &primary.stage, code, exit), &parts)
 }
 
 /// A service that ran and did not end well, as one block for stderr: `serve` failed, the lock was lost, or
 /// something could not be stopped.
-pub(crate) fn stop_failure(report: &StopReport, exit: u8, identity: &Identity) -> String {
+pub(super) fn stop_failure(report: &StopReport, exit: u8, identity: &Identity) -> String {
     let Some(failure) = &report.failure else { return stop_incomplete(report, exit, identity) };
     let code = failure.error.failure_code();
     let mut parts = what_happened(failure);
@@ -99,24 +99,25 @@ fn stop_incomplete(report: &StopReport, exit: u8, identity: &Identity) -> String
             format!("The service was stopping, because {reason}")
         }
     };
-    let own = summary.problems.iter().find(|problem| !problem.error.actions().is_empty());
-    let actions = match own {
-        Some(problem) => advice::actions(&problem.error, &problem.stage, summary.elapsed, identity),
-        None => advice::defaults(ROLLBACK_INCOMPLETE, "", summary.elapsed, identity),
-    };
+    let (of, actions) = unstopped(summary, identity);
     let mut parts = vec![Part::text(1, 5, &format!("{asked}, but not everything could be stopped."))];
     parts.extend(state::parts(summary, &STOP).into_iter().enumerate().map(|(at, part)| part.apart(at == 0)));
     parts.extend(to_do(actions));
     parts.push(Part::text(2, 2, CAN_START).apart(true));
     parts.push(signature(identity));
-    block(&head("STOP INCOMPLETE", culprit(summary), ROLLBACK_INCOMPLETE, exit), &parts)
+    block(&head("STOP INCOMPLETE", of, ROLLBACK_INCOMPLETE, exit), &parts)
 }
 
-/// The stage to name in the verdict.
-fn culprit(summary: &StopSummary) -> &str {
+/// The stage to name where something could not be stopped, and what to do about it.
+pub(super) fn unstopped<'s>(summary: &'s StopSummary, identity: &Identity) -> (&'s str, Vec<String>) {
     let problem = summary.problems.first().map(|problem| problem.stage.as_ref());
     let stuck = summary.stuck.first().map(|(name, _)| name.as_ref());
-    problem.or(stuck).unwrap_or("startup")
+    let own = summary.problems.iter().find(|problem| !problem.error.actions().is_empty());
+    let actions = match own {
+        Some(problem) => advice::actions(&problem.error, &problem.stage, summary.elapsed, identity),
+        None => advice::defaults(ROLLBACK_INCOMPLETE, "", summary.elapsed, identity),
+    };
+    (problem.or(stuck).unwrap_or("startup"), actions)
 }
 
 /// The verdict line of every block.
@@ -137,6 +138,17 @@ pub(super) fn signature(identity: &Identity) -> Part {
         3,
         &format!("{}  instance {}  host {host}  {at}", service.trim_end(), identity.instance.short()),
     )
+}
+
+/// Which start in a row this is, as a sentence that follows another.
+fn attempt(identity: &Identity) -> String {
+    let Some(attempt) = &identity.attempt else { return String::new() };
+    let since = attempt.first_at.strftime("%Y-%m-%dT%H:%M:%SZ");
+    match (attempt.n, attempt.same_failure) {
+        (1, _) => " Attempt 1.".to_owned(),
+        (n, 1) => format!(" Attempt {n}; the one before failed in another way."),
+        (n, _) => format!(" Attempt {n}, same failure since {since}."),
+    }
 }
 
 /// The numbered actions.

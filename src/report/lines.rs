@@ -20,7 +20,7 @@ const TIMES_SHOWN: usize = 12;
 
 /// The service is ready: how long it took, stage by stage, which stages are missing or unhealthy, and
 /// what else the operator should see on every start.
-pub(crate) fn ready(timeline: &Timeline, degraded: &[StageName], notes: &[String]) -> String {
+pub(super) fn ready(timeline: &Timeline, degraded: &[StageName], notes: &[String]) -> String {
     let mut line = format!("READY in {}", span(timeline.total));
     // A service that finishes at once may be stopping by the time that this is printed.
     let was_up = |stage: &&StageTimes| {
@@ -70,7 +70,7 @@ fn impaired(timeline: &Timeline, name: &StageName) -> String {
 }
 
 /// The service stopped as asked and left nothing behind: why, and in which order.
-pub(crate) fn stopped(report: &StopReport) -> String {
+pub(super) fn stopped(report: &StopReport) -> String {
     let summary = &report.summary;
     let mut line = format!("STOPPED in {} ({})", span(summary.elapsed), clean_display(&report.reason, 200));
     if !summary.stopped.is_empty() {
@@ -84,7 +84,7 @@ pub(crate) fn stopped(report: &StopReport) -> String {
 }
 
 /// The service was asked to stop while it was starting, and everything was rolled back.
-pub(crate) fn interrupted(error: &StartupError) -> String {
+pub(super) fn interrupted(error: &StartupError) -> String {
     let why = clean_display(&error.primary.error.cause(), 200);
     let why = why.strip_prefix("the start was interrupted: ").unwrap_or(&why);
     let rollback = &error.rollback;
@@ -96,10 +96,7 @@ pub(crate) fn interrupted(error: &StartupError) -> String {
     format!("STOPPED after {}, before it was ready ({why}): {rolled_back}\n", span(error.primary.at))
 }
 
-/// Variables that look like mistakes, one line each.
-pub(crate) fn warnings(warnings: &[EnvWarning]) -> String {
-    warnings
-        .iter()
-        .map(|each| format!("WARNING {}: {}\n", clean(&each.variable, 80), clean(&each.text, 300)))
-        .collect()
+/// A variable that looks like a mistake.
+pub(super) fn warning(found: &EnvWarning) -> String {
+    format!("WARNING {}: {}\n", clean(&found.variable, 80), clean(&found.text, 300))
 }

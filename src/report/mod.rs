@@ -11,24 +11,40 @@
 //!   not fit is counted and, where names help, named.
 //! - Facts, then actions. Nothing is said that the process does not know.
 
+use std::time::Duration;
+
 use crate::ids::InstanceId;
 
 mod advice;
+pub(crate) mod catalogue;
+mod checked;
 mod clean;
+mod document;
 mod emergency;
+mod events;
 mod failure;
 mod layout;
+mod ledger;
 mod lines;
+pub(crate) mod picture;
+mod short;
 mod state;
 mod words;
 
-pub(crate) use emergency::{Stalled, StalledStage, emergency};
-pub(crate) use failure::{startup_failure, stop_failure};
-pub(crate) use lines::{interrupted, ready, stopped, warnings};
+pub(crate) use checked::Found;
+pub(crate) use document::{Attempt, fingerprint};
+pub(crate) use emergency::{Stalled, StalledStage};
+pub(crate) use events::Report;
+pub(crate) use ledger::{Counted, Ledger, Recovered};
 
 /// `text` as one line of printable ASCII, without what a URL in it may hide, and cut where it is endless.
 pub(crate) fn printable(text: &str) -> String {
     clean::clean(text, 2_000)
+}
+
+/// `text` in printable ASCII, with its line breaks.
+pub(crate) fn printable_lines(text: &str) -> String {
+    clean::clean_lines(text, 8_000) + "\n"
 }
 
 /// Who reports: the last line of every block.
@@ -46,6 +62,10 @@ pub(crate) struct Identity {
     pub(crate) host: String,
     /// When the report is made.
     pub(crate) at: jiff::Timestamp,
+    /// Which start in a row this is, where that is known.
+    pub(crate) attempt: Option<Attempt>,
+    /// The stage whose time limit is shorter in this start than configured, and the configured one.
+    pub(crate) shortened: Option<(String, Duration)>,
 }
 
 #[cfg(test)]

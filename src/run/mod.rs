@@ -1,11 +1,7 @@
 //! The way in for applications: the runtime, the signals, the watchdog, the report and the exit code.
 //! Floor 5: the only place that joins engine, locks and reports.
 
-use std::{
-    io::{self, Write},
-    process::ExitCode,
-    thread,
-};
+use std::{io, process::ExitCode, thread};
 
 use tokio::runtime::{Builder, Runtime};
 
@@ -14,19 +10,27 @@ use crate::{
     clock,
     codes::{GRAPH_INVALID, STAGE_FAILED, STARTUP_INTERRUPTED},
     contract::{
+        needs::Handle,
         outcome::{StartupError, StopReport},
         panic::{contain, note_places},
     },
-    engine::running::broken,
+    engine::{
+        Limits,
+        running::{Prepared, broken},
+    },
     error::{ErrorKind, StageError, StageResult},
-    report::{self, Identity, Stalled},
+    report::{Identity, Report, Stalled},
     settings::Env,
-    startup::{Ready, Startup, WorkerMode},
+    startup::{About, Ready, Startup, WorkerLock, WorkerMode},
 };
 
+mod deliver;
+mod reporter;
 mod signals;
+mod stderr;
 mod watchdog;
 
+use reporter::Reporter;
 use signals::StopRequest;
 use watchdog::Watchdog;
 
@@ -75,46 +79,85 @@ pub fn run(name: &str, plan: impl FnOnce(&mut Startup) -> StageResult<()>) -> Ex
         instance: startup.instance(),
         host: host(),
         at: clock::wall_clock(),
+        attempt: None,
+        shortened: None,
     };
-    let ready = match planned {
+    let mut reporter = Reporter::new(startup.telling(), identity);
+    let planned = match planned {
         Ok(Ok(())) => match cli::parse(name, startup.version_text(), std::env::args_os().skip(1)) {
-            Ok(Request::Run) => startup.prepare(),
-            Ok(request) => return ExitCode::from(cli::answer(&request, &startup)),
+            Ok(Request::Run) => Ok(()),
+            Ok(request) => return ExitCode::from(cli::answer(request, startup, reporter.identity())),
             Err(refused) => return ExitCode::from(refused.tell()),
         },
         Ok(Err(error)) => Err(broken("plan", error)),
         Err(panic) => Err(broken("plan", StageError::new(GRAPH_INVALID, panic))),
     };
-    let exit = match ready.and_then(|ready| live(ready, &identity)) {
-        Ok(report) => stopped(&report, &identity),
-        Err(error) => failed(&error, &identity),
+    let request = StopRequest::listen(reporter.clone());
+    startup.in_vain = reporter.in_vain();
+    let exit = match planned.and_then(|()| startup.prepare()) {
+        Ok(ready) => started(ready, &mut reporter, &request),
+        Err(error) => failed(&error, &reporter, None),
     };
-    ExitCode::from(exit)
+    reporter.settle();
+    if let (Ok(request), true) = (&request, exit.holds) {
+        reporter.hold(exit.code, request);
+    }
+    ExitCode::from(exit.code)
+}
+
+/// How the process ends.
+struct Exit {
+    code: u8,
+    /// Whether it is the end of a start that failed, which `<P>_FAILURE_HOLD` can put off.
+    holds: bool,
+}
+
+/// From the first stage to the exit code.
+fn started(ready: Ready, reporter: &mut Reporter, request: &io::Result<StopRequest>) -> Exit {
+    reporter.warn(&ready);
+    let Ready { prepared, limits, notes, about, worker, .. } = ready;
+    let lived = match request {
+        Ok(request) => live(prepared, limits, notes, worker, request, reporter),
+        Err(error) => Err(broken_by("signal handlers", io::Error::new(error.kind(), error.to_string()))),
+    };
+    match lived {
+        Ok(report) => Exit { code: stopped(&report, reporter), holds: false },
+        Err(error) => failed(&error, reporter, Some(&about)),
+    }
+}
+
+/// The operating system refuses what every process needs.
+fn broken_by(what: &str, error: io::Error) -> Box<StartupError> {
+    let error = StageError::new(STAGE_FAILED, error).fact("what", what.to_owned());
+    broken("process", error.kind(ErrorKind::Temporary))
 }
 
 /// From the first stage to the last stop.
-fn live(ready: Ready, identity: &Identity) -> Result<StopReport, Box<StartupError>> {
-    let Ready { prepared, limits, warnings, mut notes, worker } = ready;
-    write_stderr(&report::warnings(&warnings));
-    let broken_by = |what: &str, error: io::Error| {
-        let error = StageError::new(STAGE_FAILED, error).fact("what", what.to_owned());
-        broken("process", error.kind(ErrorKind::Temporary))
-    };
-    let request = StopRequest::listen().map_err(|error| broken_by("signal handlers", error))?;
+fn live(
+    prepared: Prepared,
+    limits: Limits,
+    mut notes: Vec<String>,
+    worker: Handle<WorkerLock>,
+    request: &StopRequest,
+    reporter: &Reporter,
+) -> Result<StopReport, Box<StartupError>> {
     let runtime = runtime().map_err(|error| broken_by("tokio runtime", error))?;
     let (board, control) = (prepared.board.clone(), prepared.control.clone());
-    let mourner = identity.clone();
+    let mourner = reporter.clone();
     let stalled = Box::new(move |stalled: &Stalled| {
-        report::emergency(stalled, ErrorKind::Software.exit_code(), &mourner)
+        mourner.tell(|identity| Report::stalled(stalled, identity));
+        mourner.settle();
     });
-    let watching = Watchdog::new(board, control, limits, request, stalled)
+    let watching = Watchdog::new(board, control, limits, request.clone(), stalled)
         .watch()
         .map_err(|error| broken_by("watchdog thread", error))?;
     let result = runtime.block_on(async {
         let running = prepared.start().await?;
         notes.extend(running.get(worker).and_then(|lock| lock.note()));
+        notes.extend(reporter.recovered());
         let status = running.status();
-        write_stderr(&report::ready(&status.timeline(), &status.degraded(), &notes));
+        let (timeline, degraded) = (status.timeline(), status.degraded());
+        reporter.tell(|identity| Report::ready(&timeline, &degraded, &notes, identity));
         Ok(running.wait().await)
     });
     drop(watching);
@@ -134,36 +177,27 @@ fn runtime() -> io::Result<Runtime> {
     builder.enable_all().build()
 }
 
-fn failed(error: &StartupError, identity: &Identity) -> u8 {
-    if error.primary.error.failure_code() == STARTUP_INTERRUPTED {
-        if error.rollback.is_complete() {
-            write_stderr(&report::interrupted(error));
-            return 0;
-        }
-        let exit = ErrorKind::Software.exit_code();
-        write_stderr(&report::startup_failure(error, exit, identity));
-        return exit;
+fn failed(error: &StartupError, reporter: &Reporter, about: Option<&About>) -> Exit {
+    let interrupted = error.primary.error.failure_code() == STARTUP_INTERRUPTED;
+    if interrupted && error.rollback.is_complete() {
+        reporter.tell(|identity| Report::interrupted(error, identity));
+        return Exit { code: 0, holds: false };
     }
-    let exit = error.kind().exit_code();
-    write_stderr(&report::startup_failure(error, exit, identity));
-    exit
+    let kind = if interrupted { ErrorKind::Software } else { error.kind() };
+    reporter.failed(error, kind, about);
+    Exit { code: kind.exit_code(), holds: !interrupted }
 }
 
-fn stopped(report: &StopReport, identity: &Identity) -> u8 {
+fn stopped(report: &StopReport, reporter: &Reporter) -> u8 {
     if report.is_clean() {
-        write_stderr(&report::stopped(report));
+        reporter.tell(|identity| Report::stopped(report, identity));
         return 0;
     }
     let kind = report.failure.as_ref().map_or(ErrorKind::Software, |failure| failure.error.error_kind());
-    write_stderr(&report::stop_failure(report, kind.exit_code(), identity));
+    reporter.tell(|identity| Report::stop_failed(report, kind, identity));
     kind.exit_code()
 }
 
 fn host() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
-}
-
-/// Writes what the operator must see. A closed or full stderr changes nothing: there is nobody to tell.
-fn write_stderr(text: &str) {
-    let _nobody_reads = io::stderr().lock().write_all(text.as_bytes());
 }

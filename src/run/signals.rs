@@ -17,8 +17,8 @@ use signal_hook::{
     low_level,
 };
 
-use super::write_stderr;
-use crate::{contract::state::StopReason, engine::running::Control};
+use super::reporter::Reporter;
+use crate::{contract::state::StopReason, engine::running::Control, report::Report};
 
 /// A signal that comes this soon after the first is the same request: `timeout` of GNU coreutils, for one,
 /// signals its child and then the child's whole process group.
@@ -32,7 +32,8 @@ pub(super) struct StopRequest(Arc<Mutex<Shared>>);
 struct Shared {
     first: Option<(&'static str, Instant)>,
     control: Option<Control>,
-    watchdog: Option<Thread>,
+    /// Who sleeps until there is a signal.
+    waiting: Option<Thread>,
 }
 
 /// What a signal means.
@@ -44,13 +45,13 @@ enum Heard {
 
 impl StopRequest {
     /// Installs the handlers and the thread that hears them.
-    pub(super) fn listen() -> io::Result<Self> {
+    pub(super) fn listen(reporter: Reporter) -> io::Result<Self> {
         let mut signals = Signals::new([SIGTERM, SIGINT])?;
         let request = Self::default();
         let heard = request.clone();
         thread::Builder::new().name("solostart-signals".to_owned()).spawn(move || {
             for signal in signals.forever() {
-                heard.hear(signal);
+                heard.hear(signal, &reporter);
             }
         })?;
         Ok(request)
@@ -68,11 +69,25 @@ impl StopRequest {
                 control.stop(StopReason::Signal(name));
             }
             shared.control = Some(control);
-            shared.watchdog = Some(watchdog);
+            shared.waiting = Some(watchdog);
         });
     }
 
-    fn hear(&self, signal: i32) {
+    /// Waits for a signal, but not longer than `most`.
+    pub(super) fn wait(&self, most: Duration) {
+        let end = Instant::now().checked_add(most);
+        self.shared(|shared| shared.waiting = Some(thread::current()));
+        while self.since().is_none() {
+            // A hold that is longer than any clock can say has no end of its own.
+            let left = end.map_or(most, |end| end.saturating_duration_since(Instant::now()));
+            if left.is_zero() {
+                return;
+            }
+            thread::park_timeout(left);
+        }
+    }
+
+    fn hear(&self, signal: i32, reporter: &Reporter) {
         let name = if signal == SIGTERM { "SIGTERM" } else { "SIGINT" };
         let heard = self.shared(|shared| {
             if let Some((_, first)) = shared.first {
@@ -82,20 +97,20 @@ impl StopRequest {
             if let Some(control) = &shared.control {
                 control.stop(StopReason::Signal(name));
             }
-            if let Some(watchdog) = &shared.watchdog {
-                watchdog.unpark();
+            if let Some(waiting) = &shared.waiting {
+                waiting.unpark();
             }
             Heard::First
         });
         match heard {
             Heard::First => {
-                write_stderr(&format!(
-                    "{name}: stopping in order; a second signal ends the process at once\n"
-                ));
+                let text = format!("{name}: stopping in order; a second signal ends the process at once\n");
+                reporter.tell(|identity| Report::stopping(&text, identity));
             }
             Heard::Repeat => {}
             Heard::Second => {
-                write_stderr(&format!("second {name}: ending at once, without stopping what runs\n"));
+                let text = format!("second {name}: ending at once, without stopping what runs\n");
+                reporter.tell(|identity| Report::stopping(&text, identity));
                 // The conventional code of a process that a signal ended. It ends here and now: destructors
                 // and exit handlers are just what may hang.
                 low_level::exit(128 + signal);

@@ -13,7 +13,7 @@ use std::{
 
 use signal_hook::low_level;
 
-use super::{signals::StopRequest, write_stderr};
+use super::signals::StopRequest;
 use crate::{
     contract::{
         board::Board,
@@ -40,8 +40,8 @@ pub(super) struct Watchdog {
     limits: Limits,
     request: StopRequest,
     over: Arc<AtomicBool>,
-    /// What to print when the process must end without the engine.
-    report: Box<dyn Fn(&Stalled) -> String + Send>,
+    /// Tells the operator when the process must end without the engine.
+    report: Box<dyn Fn(&Stalled) + Send>,
     began: Instant,
 }
 
@@ -57,7 +57,7 @@ impl Watchdog {
         control: Control,
         limits: Limits,
         request: StopRequest,
-        report: Box<dyn Fn(&Stalled) -> String + Send>,
+        report: Box<dyn Fn(&Stalled) + Send>,
     ) -> Self {
         let over = Arc::new(AtomicBool::new(false));
         Self { board, control, limits, request, over, report, began: Instant::now() }
@@ -87,7 +87,7 @@ impl Watchdog {
             let is_over_time = end.is_some_and(|end| Instant::now() >= end);
             if is_over_time && !self.over.load(Ordering::Acquire) {
                 let stalled = self.stalled(&blocking);
-                write_stderr(&(self.report)(&stalled));
+                (self.report)(&stalled);
                 // Exit handlers and destructors are just what may hang; the kernel closes the lock file.
                 low_level::exit(i32::from(ErrorKind::Software.exit_code()));
             }
@@ -156,7 +156,8 @@ impl Watchdog {
             Phase::Starting => self.began.elapsed(),
             Phase::Ready | Phase::Draining | Phase::Stopping | Phase::Stopped => self.limits.shutdown,
         };
-        Stalled { phase: board.phase(), limit, stages }
+        let lost = board.published_worker().and_then(|guard| guard.taken_away());
+        Stalled { phase: board.phase(), limit, stages, lost: lost.map(|lost| lost.to_string()) }
     }
 }
 

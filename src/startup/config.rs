@@ -12,7 +12,7 @@ use crate::{
 };
 
 impl Startup {
-    pub(super) fn limits(&mut self) -> Limits {
+    pub(crate) fn limits(&mut self) -> Limits {
         let defaults = Limits::default();
         let env = self.env.clone();
         let duration = |name: &str, about: &'static str, example: &'static str, default: Duration| {

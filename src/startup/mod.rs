@@ -25,12 +25,17 @@ use crate::{
     error::StageResult,
     graph::{GraphProblem, StageName},
     ids::{InstanceId, is_stage_name},
+    instance::worker_mode::WorkerConfig,
     settings::{Env, EnvWarning, paths::data_dir},
 };
 
 mod config;
+mod telling;
+mod waits;
 mod worker_mode;
 
+pub(crate) use telling::{Telling, refusal_file};
+pub(crate) use waits::{Shortened, Waits};
 use worker_mode::Acquire;
 pub use worker_mode::{WorkerLock, WorkerMode};
 
@@ -61,6 +66,8 @@ pub struct Startup {
     worker_variables: Vec<String>,
     allow_unshared: String,
     pub(crate) sink: Option<EventSink>,
+    /// The wait that the last start made in vain, as the ledger keeps it.
+    pub(crate) in_vain: Option<String>,
     worker: Handle<WorkerLock>,
     acquire: Arc<OnceLock<Acquire>>,
 }
@@ -71,7 +78,16 @@ pub(crate) struct Ready {
     pub(crate) limits: Limits,
     pub(crate) warnings: Vec<EnvWarning>,
     pub(crate) notes: Vec<String>,
+    pub(crate) about: About,
     pub(crate) worker: Handle<WorkerLock>,
+}
+
+/// What a report may need to know of how the start was configured.
+pub(crate) struct About {
+    pub(crate) waits: Waits,
+    pub(crate) shortened: Option<Shortened>,
+    /// Where the locks are; `None` where several workers are allowed.
+    pub(crate) locks: Option<Arc<WorkerConfig>>,
 }
 
 impl Startup {
@@ -98,6 +114,7 @@ impl Startup {
             worker_variables: Vec::new(),
             allow_unshared: String::new(),
             sink: None,
+            in_vain: None,
             worker,
             acquire,
         }
@@ -245,6 +262,14 @@ impl Startup {
         self.instance
     }
 
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn mode(&self) -> &WorkerMode {
+        &self.mode
+    }
+
     pub(crate) fn version_text(&self) -> Option<&str> {
         self.version.as_deref()
     }
@@ -254,7 +279,12 @@ impl Startup {
     pub(crate) fn prepare(mut self) -> Result<Ready, Box<StartupError>> {
         let limits = self.limits();
         let given_up = CancellationToken::new();
-        let config = self.worker_config(given_up.clone());
+        let mut config = self.worker_config(given_up.clone());
+        let waits = self.waits(limits, &config);
+        let in_vain = self.in_vain.take();
+        let locks =
+            (self.mode == WorkerMode::Single).then(|| Arc::new(self.worker_config(CancellationToken::new())));
+        let shortened = self.shorten(in_vain.as_deref(), &waits, &mut config);
         if self.mode == WorkerMode::Single {
             self.give_time_to_wait(&config, limits);
         }
@@ -271,7 +301,14 @@ impl Startup {
         // It is set here and nowhere else, and `prepare` consumes the start-up.
         let _set_before = self.acquire.set(acquire);
         let prepared = Prepared::new(self.plan, limits, self.sink.take())?;
-        Ok(Ready { prepared, limits, warnings, notes, worker: self.worker })
+        Ok(Ready {
+            prepared,
+            limits,
+            warnings,
+            notes,
+            about: About { waits, shortened, locks },
+            worker: self.worker,
+        })
     }
 }
 

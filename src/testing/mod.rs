@@ -1,9 +1,12 @@
-//! Faults on demand, for the tests of an application's own graph. Feature `testing`.
+//! Faults on demand, and real processes, for an application's own tests. Feature `testing`.
 //!
 //! What breaks in production is the start that fails half-way. [`for_each_single_fault`] plays every
 //! [`Fault`] in every stage of a graph, one at a time, and checks that all that was acquired is released,
 //! and in order; the application adds what it promises itself. [`Startup::inject`] and [`EventSpy`] are the
 //! parts of it, for tests of one's own.
+//!
+//! What no test of one process can show is that a second one is kept out: [`assert_one_worker`] starts the
+//! application's own program several times, and [`Process`] is the part that it is made of.
 //!
 //! Put `solostart = { version = "…", features = ["testing"] }` under `[dev-dependencies]`.
 //!
@@ -41,10 +44,12 @@
 
 mod fault;
 mod matrix;
+mod process;
 mod spy;
 
 pub use fault::{Fault, FaultPlan};
 pub use matrix::{Ended, SingleFault, for_each_single_fault, single_faults};
+pub use process::{Exit, Process, assert_one_worker};
 pub use spy::EventSpy;
 
 #[cfg(doc)]

@@ -3,7 +3,16 @@
 
 #![allow(clippy::print_stderr, clippy::panic, reason = "it misbehaves on purpose and says what it does")]
 
-use std::{future::pending, process::ExitCode, sync::Arc, thread, time::Duration};
+use std::{
+    fs::{File, OpenOptions},
+    future::pending,
+    io,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode, Stdio},
+    sync::Arc,
+    thread,
+    time::Duration,
+};
 
 use solostart::{Hint, ServeContext, StageContext, StageResult, Startup};
 
@@ -16,16 +25,22 @@ fn main() -> ExitCode {
             .describe("How the application misbehaves.")
             .text()
             .default("ok".to_owned());
-        plan(startup, &scenario)
+        let witness = startup
+            .env()
+            .var("WITNESS")
+            .describe("A file that no test damages. The kernel says there whether two work at once.")
+            .path()
+            .optional();
+        plan(startup, &scenario, witness)
     })
 }
 
 /// `worker-mode -> base -> subject`, then serve. What the scenario says happens in `subject`.
-fn plan(startup: &mut Startup, scenario: &str) -> StageResult<()> {
+fn plan(startup: &mut Startup, scenario: &str, witness: Option<PathBuf>) -> StageResult<()> {
     let base = startup
-        .stage("base", (), async |_cx, ()| {
+        .stage("base", (), async move |_cx, ()| {
             eprintln!("base starts");
-            Ok(())
+            Ok(witness.as_deref().map(testify).transpose()?)
         })
         .stop(async |_base, _cx| {
             eprintln!("base stopped");
@@ -33,9 +48,13 @@ fn plan(startup: &mut Startup, scenario: &str) -> StageResult<()> {
         })
         .required();
     let (starting, stopping, checked) = (scenario.to_owned(), scenario.to_owned(), scenario.to_owned());
+    let looked_at = scenario.to_owned();
     let subject = startup
-        .stage("subject", base, async move |cx: StageContext, _base: Arc<()>| start(&starting, cx).await)
+        .stage("subject", base, async move |cx: StageContext, _base: Arc<Option<File>>| {
+            start(&starting, cx).await
+        })
         .stop(async move |_subject, _cx| stop(&stopping).await)
+        .check(move || if looked_at == "check-error" { Err("no luck today".into()) } else { Ok(()) })
         .health(move |_subject| {
             let blocks = checked == "health-block";
             async move { if blocks { block() } else { Ok(()) } }
@@ -55,6 +74,15 @@ fn plan(startup: &mut Startup, scenario: &str) -> StageResult<()> {
         }
     });
     if scenario == "plan-error" { Err("the plan is not finished".into()) } else { Ok(()) }
+}
+
+/// Locks the witness for as long as this process works, and says so if somebody else works, too.
+fn testify(witness: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().create(true).append(true).open(witness)?;
+    if fs2::FileExt::try_lock_exclusive(&file).is_err() {
+        eprintln!("TWO WORKERS");
+    }
+    Ok(file)
 }
 
 async fn start(scenario: &str, cx: StageContext) -> StageResult<()> {
@@ -86,6 +114,13 @@ async fn start(scenario: &str, cx: StageContext) -> StageResult<()> {
             await_blocking().await
         }
         "block" => block(),
+        "child" => {
+            let null = Stdio::null;
+            let child =
+                Command::new("sleep").arg("600").stdin(null()).stdout(null()).stderr(null()).spawn()?;
+            eprintln!("child {}", child.id());
+            Ok(())
+        }
         "spawn-blocking" => {
             tokio::task::spawn_blocking(|| thread::sleep(Duration::from_secs(3600)));
             Ok(())

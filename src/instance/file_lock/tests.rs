@@ -338,5 +338,5 @@ fn the_kernel_having_no_lock_to_give_is_neither_held_nor_acquired() {
         assert!(!error.failure_code().kind.restart_helps());
     }
     assert_eq!(broken(&path, &Errno::NOSPC.into()).failure_code(), codes::DB_DISK_FULL);
-    assert_eq!(broken(&path, &Errno::IO.into()).error_kind(), ErrorKind::Io);
+    assert_eq!(broken(&path, &Errno::IO.into()).failure_code(), codes::DB_IO);
 }

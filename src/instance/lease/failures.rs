@@ -35,8 +35,7 @@ pub(crate) fn failure(error: &StoreError, path: &Path) -> StageError {
             .kind(ErrorKind::Temporary)
             .fact("lease", path.display().to_string())
             .hint("Find out who replaces files in that directory, such as a backup that is being restored"),
-        StoreError::Failed(_) => StageError::new(codes::LOCK_UNSUPPORTED, cause)
-            .kind(ErrorKind::Io)
+        StoreError::Failed(_) => StageError::new(codes::DB_IO, cause)
             .fact("lease", path.display().to_string())
             .hint("Look for errors of the disk: dmesg | tail"),
     }
@@ -87,7 +86,7 @@ mod tests {
             (StoreError::Full(text()), "db.disk-full", 74),
             (StoreError::NotWritable(text()), "db.not-writable", 77),
             (StoreError::Unsupported(text()), "lock.unsupported", 78),
-            (StoreError::Failed(text()), "lock.unsupported", 74),
+            (StoreError::Failed(text()), "db.io", 74),
         ] {
             let failed = failure(&error, path);
             assert_eq!(

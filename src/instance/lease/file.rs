@@ -18,7 +18,10 @@ use rustix::{
 };
 
 use super::store::StoreError;
-use crate::instance::data_dir::{is_full, type_name};
+use crate::instance::{
+    data_dir::{is_full, type_name},
+    mounts,
+};
 
 /// The database, its write-ahead log, and the index of the log, which all readers share.
 const SUFFIXES: [&str; 3] = ["", "-wal", "-shm"];
@@ -51,6 +54,27 @@ pub(super) fn exists(path: &Path) -> Result<bool, StoreError> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
         Err(error) => Err(failed(&error)),
     }
+}
+
+/// Refuses a lease of which one file is mounted from elsewhere. `SQLite` finds the others by their names, so two
+/// containers that share the database alone have a log and an index each, and never see each other's row.
+pub(super) fn require_one_mount(path: &Path) -> Result<(), StoreError> {
+    let files = SUFFIXES.map(|suffix| with_suffix(path, suffix));
+    match mounts::own().into_iter().find(|mount| files.contains(&mount.point)) {
+        Some(mount) => {
+            let name = mount.point.file_name().unwrap_or_default().display();
+            let what =
+                format!("cannot be shared: its file {name} is mounted alone; mount its whole directory");
+            Err(StoreError::Unsupported(what))
+        }
+        None => Ok(()),
+    }
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
 }
 
 /// Makes an empty file if there is none, because `SQLite` would create it readable for everyone. `O_EXCL`
@@ -90,11 +114,10 @@ impl OpenFiles {
     /// Notes which files are at the path and beside it, just after `SQLite` opened them.
     pub(super) fn note(path: &Path) -> Result<Self, StoreError> {
         let note = |suffix: &str| -> Result<OpenFile, StoreError> {
-            let mut name = path.as_os_str().to_owned();
-            name.push(suffix);
-            let found = fs::symlink_metadata(&name).map_err(|error| failed(&error))?;
+            let path = with_suffix(path, suffix);
+            let found = fs::symlink_metadata(&path).map_err(|error| failed(&error))?;
             regular(&found)?;
-            Ok(OpenFile { path: name.into(), device: found.dev(), inode: found.ino(), length: found.len() })
+            Ok(OpenFile { path, device: found.dev(), inode: found.ino(), length: found.len() })
         };
         let [database, log, index] = SUFFIXES;
         Ok(Self([note(database)?, note(log)?, note(index)?]))

@@ -13,7 +13,7 @@ use std::{
 use super::{Lease, limit::Limit, protocol::Protocol, record::Now, store::StoreError, timings::Timings};
 use crate::{
     clock::boot_time,
-    contract::guard::{FencingToken, GuardKeeper, LockLost},
+    contract::guard::{FencingToken, GIVEN_BACK, GuardKeeper, LockLost},
     instance::heartbeat::LostInPanic,
 };
 
@@ -75,7 +75,7 @@ impl LeaseKeeper {
 
     fn end(&mut self) -> Result<(), StoreError> {
         // Guards go first: nobody may act on a right that is being given up.
-        self.keeper.lose("it was given back");
+        self.keeper.lose(GIVEN_BACK);
         self.running = None;
         self.limit = None;
         if let Some(thread) = self.thread.take() {
@@ -139,7 +139,7 @@ fn raise_on_demand(lease: &Arc<Mutex<Lease>>, keeper: &Arc<GuardKeeper>) {
     let (kept_lease, kept_keeper) = (Arc::downgrade(lease), Arc::downgrade(keeper));
     keeper.raise_with(move |above: FencingToken| {
         let (Some(lease), Some(keeper)) = (kept_lease.upgrade(), kept_keeper.upgrade()) else {
-            return Err(LockLost { reason: "it was given back".to_owned() });
+            return Err(LockLost { reason: GIVEN_BACK.to_owned() });
         };
         let mut lease = lock(&lease);
         match lease.raise(above, Now::read()) {

@@ -52,20 +52,34 @@ impl Lease {
     /// # Errors
     /// It cannot be told whether it was renewed, or others would not see that it was.
     pub(super) fn renew(&mut self, now: Now) -> Result<bool, StoreError> {
+        self.verify()?;
         // Before it is tried, because an answer can be lost on its way.
         self.claim.window.attempted += 1;
         self.held = self.store.renew(&self.claim, now)?;
         if self.held {
             self.claim.window.acknowledged = self.claim.window.attempted;
-            self.store.verify()?;
+            self.verify()?;
         }
         Ok(self.held)
+    }
+
+    /// Checks that others look where this lease is written.
+    ///
+    /// It is asked before each write as well as after it: a write can hide the damage, because it makes a file
+    /// long again that was cut short. After the first damage nothing is written any more: nobody would look
+    /// there, and the kernel ends a process that touches what is gone of a file that it has mapped (mmap(2),
+    /// SIGBUS), without a report.
+    fn verify(&mut self) -> Result<(), StoreError> {
+        let verified = self.store.verify();
+        self.held &= !matches!(verified, Err(StoreError::Changed(_)));
+        verified
     }
 
     /// Raises the token above another one. Whether the row was still ours is the answer.
     pub(super) fn raise(&mut self, above: FencingToken, now: Now) -> Result<bool, StoreError> {
         let token = Protocol::WHOLE.next_token(self.claim.token, above.get(), now.unix_us);
         let token = token.ok_or_else(|| StoreError::Damaged("has no higher token to give".to_owned()))?;
+        self.verify()?;
         self.held = self.store.raise(&self.claim, token)?;
         if self.held {
             self.claim.token = token;
@@ -88,10 +102,14 @@ impl Lease {
     /// # Errors
     /// It cannot be told whether it was given back.
     pub(super) fn release(&mut self) -> Result<(), StoreError> {
-        if std::mem::take(&mut self.held) {
-            self.store.release(&self.claim, Now::read())?;
+        if !std::mem::take(&mut self.held) {
+            return Ok(());
         }
-        Ok(())
+        match self.store.verify() {
+            // There is nothing that anybody could be given.
+            Err(StoreError::Changed(_)) => Ok(()),
+            Ok(()) | Err(_) => self.store.release(&self.claim, Now::read()).map(drop),
+        }
     }
 }
 

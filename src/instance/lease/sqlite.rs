@@ -73,6 +73,7 @@ impl SqliteStore {
     /// the file is limited by `patience`, here and in every later call.
     pub(crate) fn open(path: &Path, patience: Duration) -> Result<Self, StoreError> {
         let resolved = file::resolve(path)?;
+        file::require_one_mount(&resolved)?;
         file::create(&resolved)?;
         let mut connection = connect(&resolved, OpenFlags::SQLITE_OPEN_READ_WRITE, patience)?;
         // Before anything is written, because the path may lead to somebody's data.

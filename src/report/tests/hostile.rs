@@ -6,7 +6,13 @@ use super::*;
 use crate::{
     codes::{self, FailureCode},
     contract::{outcome::StopReport, state::Phase, state::StopReason},
-    report::{Stalled, StalledStage, emergency, interrupted, ready, stop_failure, stopped, warnings},
+    error::ErrorKind,
+    report::{
+        Report, Stalled, StalledStage,
+        emergency::emergency,
+        failure::stop_failure,
+        lines::{interrupted, ready, stopped, warning},
+    },
     settings::EnvWarning,
 };
 
@@ -129,7 +135,8 @@ impl Pool {
             step: Some(pool.text()),
             blocks: pool.number().is_multiple_of(2),
         });
-        Stalled { phase: Phase::Starting, limit: ms(1), stages }
+        let lost = self.number().is_multiple_of(2).then(|| self.text());
+        Stalled { phase: Phase::Starting, limit: ms(1), stages, lost }
     }
 }
 
@@ -202,12 +209,37 @@ proptest! {
             (ready(&pool.timeline(), &degraded, &notes), 1),
             (stopped(&pool.stop()), 1),
             (interrupted(&pool.startup()), 1),
-            (warnings(&warned), count),
+            (warned.iter().map(warning).collect(), count),
         ] {
             prop_assert_eq!(text.lines().count(), lines, "{}", text);
             prop_assert!(text.is_empty() || text.ends_with('\n'));
             prop_assert!(text.bytes().all(|byte| byte == b'\n' || (b' '..=b'~').contains(&byte)));
             tells_no_secret(&text);
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn data_is_what_the_schema_says_and_the_short_form_is_short(mut pool in pool()) {
+        let identity = pool.identity();
+        let kind = ErrorKind::Data;
+        let error = pool.startup();
+        for report in [
+            Report::startup_failed(&error, kind, &identity),
+            Report::interrupted(&error, &identity),
+            Report::stop_failed(&pool.stop(), kind, &identity),
+            Report::stalled(&pool.stalled(), &identity),
+            Report::ready(&pool.timeline(), &[], &[pool.text()], &identity),
+        ] {
+            let data = json::valid(&report);
+            tells_no_secret(&report.json());
+            if !data["code"].is_null() {
+                let short = report.short();
+                prop_assert!(short.len() < 2048 && short.lines().count() <= 3, "{}", short);
+                printable(&short);
+                tells_no_secret(&short);
+            }
         }
     }
 }

@@ -2,7 +2,7 @@ use super::*;
 use crate::{
     codes,
     contract::{outcome::StopReport, state::StopReason},
-    report::{interrupted, ready, stopped, warnings},
+    report::lines::{interrupted, ready, stopped, warning},
     settings::Env,
 };
 
@@ -75,7 +75,7 @@ fn each_warning_is_one_line() {
     let env = Env::from_vars("BANBOARD", [("BANBOARD_LOCK_WIAT", "5s"), ("BANBOARD_X", "1")]);
     let _stand_in = env.var("LOCK_WAIT").duration().optional();
     assert_eq!(
-        warnings(&env.check().unwrap()),
+        env.check().unwrap().iter().map(warning).collect::<String>(),
         "WARNING BANBOARD_LOCK_WIAT: unknown; did you mean BANBOARD_LOCK_WAIT?\n\
          WARNING BANBOARD_X: unknown, and not used\n"
     );

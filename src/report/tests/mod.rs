@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Identity, startup_failure};
+use super::{Identity, failure::startup_failure};
 use crate::{
     contract::{
         outcome::{
@@ -19,6 +19,7 @@ use crate::{
 mod emergency;
 mod failures;
 mod hostile;
+mod json;
 mod lines;
 mod startup;
 mod stop;
@@ -35,6 +36,8 @@ fn identity() -> Identity {
         instance: InstanceId::mint(),
         host: "4be1c0ffee12".to_owned(),
         at: "2026-11-20T09:27:52.104Z".parse().unwrap(),
+        attempt: None,
+        shortened: None,
     }
 }
 

@@ -2,7 +2,7 @@ use super::*;
 use crate::{
     codes,
     contract::{guard::LockLost, outcome::StopReport, state::StopReason},
-    report::stop_failure,
+    report::failure::stop_failure,
 };
 
 fn stop_report(reason: StopReason, failure: Option<StageFailure>, summary: StopSummary) -> String {

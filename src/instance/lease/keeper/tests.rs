@@ -214,6 +214,37 @@ fn a_lease_file_that_is_deleted_or_replaced_is_lost_and_says_so() {
 }
 
 #[test]
+fn a_log_that_is_cut_short_is_lost_although_the_next_renewal_would_make_it_long_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("shop.lease.db");
+    let (_kept, guard) = keep_with(SqliteStore::open(&path, secs(1)).unwrap(), times());
+    std::fs::File::options().write(true).open(path.with_extension("db-wal")).unwrap().set_len(0).unwrap();
+    assert_eq!(lost(&guard), "the lease file shop.lease.db-wal was cut short");
+}
+
+#[test]
+fn nothing_is_written_any_more_to_a_lease_that_was_damaged() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("shop.lease.db");
+    let (kept, guard) = keep_with(SqliteStore::open(&path, secs(1)).unwrap(), times());
+    let row = || SqliteStore::look(&path, NAME, secs(1)).unwrap().unwrap();
+    std::fs::hard_link(&path, dir.path().join("second")).unwrap();
+    assert!(lost(&guard).contains("has 2 names"));
+    std::fs::remove_file(dir.path().join("second")).unwrap();
+    let before = row();
+    kept.release().unwrap();
+    assert_eq!(row(), before);
+
+    // Nor is it given back to people who could not find it, when that is the first to notice.
+    let (kept, _guard) = keep_with(SqliteStore::open(&path, secs(1)).unwrap(), idle());
+    let before = row();
+    std::fs::hard_link(&path, dir.path().join("second")).unwrap();
+    kept.release().unwrap();
+    std::fs::remove_file(dir.path().join("second")).unwrap();
+    assert_eq!(row(), before);
+}
+
+#[test]
 fn a_program_that_keeps_the_lease_to_itself_ends_the_right_in_time() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("shop.lease.db");
