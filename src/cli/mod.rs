@@ -5,11 +5,14 @@ use std::{
     io::{self, Write},
 };
 
-use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgAction, ArgGroup, ArgMatches, Command, value_parser};
 
 use crate::{error::ErrorKind, startup::Startup};
 
+pub(crate) mod healthcheck;
 mod lock;
+
+use healthcheck::Probe;
 
 /// What the command line asks for.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -20,6 +23,8 @@ pub(crate) enum Request {
     LockStatus { json: bool },
     /// `lock break --token N`
     LockBreak { token: u64 },
+    /// `healthcheck [--live|--ready|--startup]`
+    Healthcheck(Probe),
 }
 
 /// A command line that asks for nothing that can be run: `--help`, `--version`, or a mistake.
@@ -47,6 +52,7 @@ pub(crate) fn answer(request: &Request, startup: &Startup) -> u8 {
         Request::Run => 0,
         Request::LockStatus { json } => lock::status(startup, json),
         Request::LockBreak { token } => lock::break_lease(startup, token),
+        Request::Healthcheck(probe) => healthcheck::answer(startup, probe),
     }
 }
 
@@ -89,14 +95,36 @@ fn command(service: &str, version: Option<&str>) -> Command {
                     .arg(token),
             ),
     );
+    let command = command.subcommand(healthcheck());
     match version {
         Some(version) => command.version(version.to_owned()),
         None => command,
     }
 }
 
+fn healthcheck() -> Command {
+    let probe = |name: &'static str, help: &'static str| {
+        Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
+    };
+    Command::new("healthcheck")
+        .about("Whether the service that runs here is well: one line, exit 0 or 1")
+        .arg(probe("live", "Whether it runs at all"))
+        .arg(probe("ready", "Whether requests should come here (the default)"))
+        .arg(probe("startup", "Whether its start is over"))
+        .group(ArgGroup::new("probe").args(["live", "ready", "startup"]))
+}
+
 fn request(matches: &ArgMatches) -> Request {
-    let Some(("lock", lock)) = matches.subcommand() else { return Request::Run };
+    match matches.subcommand() {
+        Some(("lock", lock)) => lock_request(lock),
+        Some((_, probe)) if probe.get_flag("live") => Request::Healthcheck(Probe::Live),
+        Some((_, probe)) if probe.get_flag("startup") => Request::Healthcheck(Probe::Startup),
+        Some(_) => Request::Healthcheck(Probe::Ready),
+        None => Request::Run,
+    }
+}
+
+fn lock_request(lock: &ArgMatches) -> Request {
     match lock.subcommand() {
         Some(("status", status)) => Request::LockStatus { json: status.get_flag("json") },
         Some((_, broken)) => {
@@ -127,6 +155,16 @@ mod tests {
             parse_words(&["lock", "break", "--token", "17"]).ok(),
             Some(Request::LockBreak { token: 17 })
         );
+    }
+
+    #[test]
+    fn a_health_check_asks_one_question_and_by_default_whether_the_service_is_ready() {
+        let asked = |words: &[&str]| parse_words(&[&["healthcheck"], words].concat()).ok();
+        assert_eq!(asked(&[]), Some(Request::Healthcheck(Probe::Ready)));
+        assert_eq!(asked(&["--ready"]), Some(Request::Healthcheck(Probe::Ready)));
+        assert_eq!(asked(&["--live"]), Some(Request::Healthcheck(Probe::Live)));
+        assert_eq!(asked(&["--startup"]), Some(Request::Healthcheck(Probe::Startup)));
+        assert_eq!(asked(&["--live", "--ready"]), None);
     }
 
     #[test]
