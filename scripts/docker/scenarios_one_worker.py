@@ -85,7 +85,7 @@ def several_workers(world):
     report = assert_report(app.log(), 78, "worker.count-configured", "WEB_CONCURRENCY")
     assert_quoted(report, "several-workers.txt")
     left = world.busybox("ls /data", "-v", f"{world.volume()}:/data")
-    check(left == "", f"it left {left}")
+    check(left == "banboard.ledger.json", f"it left more than its count of failed starts: {left}")
 
 
 @scenario("no volume: a lock in the container's own layer is refused")
@@ -128,13 +128,13 @@ def shared_lease(world):
 
 @scenario("separate volumes: nothing tells two of them apart, which is documented; each holds its own lock")
 def separate_volumes(world):
-    for name in ("a", "b"):
+    for name in ("one", "two"):
         world.run(name, "-v", f"{world.volume(name)}:/data").wait_healthy()
 
 
 @scenario("kill: after SIGKILL it is healthy again without waiting for the lease")
 def kill(world):
-    app = world.run("app", "-v", f"{world.volume()}:/data", "-e", "BANBOARD_LEASE_TTL=1h").wait_healthy()
+    app = world.run("app", "-v", f"{world.volume()}:/data", "-e", "BANBOARD_LEASE_TTL=60s").wait_healthy()
     app.docker("kill", "-s", "KILL").ok()
     check(app.wait_exit() == 137, app.state())
 
@@ -142,7 +142,7 @@ def kill(world):
         app.docker("start").ok()
         app.wait_healthy()
     took = seconds(again)
-    check(took < 10, f"healthy after {took:.1f} s")
+    check(took < 20, f"healthy after {took:.1f} s")
     check(app.log().count("READY") == 2, app.log())
 
 

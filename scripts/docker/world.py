@@ -18,6 +18,8 @@ from images import IMAGE
 COMPOSE = ROOT / "compose"
 SCENARIOS = {}
 NUMBERS = itertools.count(1)
+# A container that needs no network, so that none must be made for it.
+ALONE = ("--network", "none")
 
 
 def scenario(name):
@@ -61,15 +63,17 @@ class World:
     def run(self, name, *options, command=()):
         """Starts a banboard in the background."""
         words = ["run", "-d", "--name", name, "--health-interval", "1s", *options, IMAGE, *command]
+        if "--network" not in options:
+            words[2:2] = ALONE
         self.docker(*words).ok()
         return Container(self.engine, name)
 
     def run_until_it_ends(self, *options, command=()):
         """Runs a banboard in the foreground: its exit code and all it said."""
-        return self.docker("run", "--rm", *options, IMAGE, *command)
+        return self.docker("run", "--rm", *ALONE, *options, IMAGE, *command)
 
     def busybox(self, line, *options):
-        return self.docker("run", "--rm", *options, "busybox", "sh", "-c", line).ok()
+        return self.docker("run", "--rm", *ALONE, *options, "busybox", "sh", "-c", line).ok()
 
     # Compose.
 
@@ -217,16 +221,19 @@ def same_but_for_numbers(report):
 
 
 def assert_quoted(report, file):
-    """compose/wrong has this report, but for numbers and times, so that it never tells what is no longer so."""
-    path = COMPOSE / "wrong" / file
+    """compose/wrong keeps this report, and the documentation quotes it: neither tells what is no longer so."""
+    report = PROJECT.sub("banboard", report)
+    path, document = COMPOSE / "wrong" / file, ROOT / "docs/deploy/compose.md"
     if os.environ.get("KEEP_REPORTS"):
-        path.write_text(PROJECT.sub("banboard", report))
-    kept = path.read_text() if path.exists() else ""
-    if same_but_for_numbers(PROJECT.sub("banboard", report)) != same_but_for_numbers(kept):
+        path.write_text(report)
+        quote = re.compile(f"(<!-- compose/wrong/{file} -->\n```text\n).*?(```)", re.S)
+        document.write_text(quote.sub(lambda found: found[1] + report + found[2], document.read_text()))
+    kept = path.read_text()
+    if same_but_for_numbers(report) != same_but_for_numbers(kept):
         diff = difflib.unified_diff(kept.splitlines(), report.splitlines(), str(path), "now", lineterm="")
         raise Failed("\n".join(["the report is not the one that is kept:", *diff]))
-    doc = (ROOT / "docs/deploy/compose.md").read_text() if not os.environ.get("KEEP_REPORTS") else kept
-    check(kept in doc or file not in doc, f"docs/deploy/compose.md does not quote {file} as it is")
+    text = document.read_text()
+    check(f"<!-- compose/wrong/{file} -->" not in text or kept in text, f"{document} quotes another {file}")
 
 
 def seconds(function):
