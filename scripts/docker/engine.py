@@ -29,8 +29,12 @@ class Result:
 
     def ok(self):
         if self.code != 0:
-            raise Failed(f"ended with {self.code}:\n{self.output}")
+            raise Failed(f"ended with {self.code}:\n{last_of(self.output)}")
         return self.output.strip()
+
+
+def last_of(output):
+    return "\n".join(output.splitlines()[-60:])
 
 
 def run(command, env=None, limit=120, cwd=ROOT):
@@ -41,7 +45,7 @@ def run(command, env=None, limit=120, cwd=ROOT):
         )
     except subprocess.TimeoutExpired as late:
         output = (late.stdout or b"").decode(errors="replace")
-        raise Failed(f"{command} did not end within {limit} s:\n{output}") from None
+        raise Failed(f"{command} did not end within {limit} s:\n{last_of(output)}") from None
     return Result(done.returncode, done.stdout.decode(errors="replace"))
 
 

@@ -24,7 +24,7 @@ def build(engine):
     engine.docker(
         # The build fetches crates, and the containers of this engine have no way out.
         "build", "--network=host", "--file", "Docker/Dockerfile", "--tag", IMAGE,
-        "--build-arg", f"REVISION={label}", "--progress", "plain", ".", limit=1500,
+        "--build-arg", f"REVISION={label}", "--progress", "plain", ".", limit=2400,
     ).ok()
     return size_of(engine), time.monotonic() - began
 

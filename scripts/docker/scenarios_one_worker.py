@@ -35,7 +35,7 @@ def scale(world):
     second = next(each for each in world.containers_of("app") if each.name != first.name)
     check(second.wait_exit() == 78, second.state())
     report = assert_report(second.log(), 78, "lock.held", f"host {first.host()}", "will NOT help")
-    assert_quoted(report, "scaled.txt")
+    assert_quoted(report, "scaled")
     still()
 
 
@@ -72,7 +72,7 @@ def start_first(world):
     world.compose("up", "-d").ok()
     new = world.container_of("new")
     check(new.wait_exit() == 78, new.state())
-    assert_quoted(assert_report(new.log(), 78, "lock.held", f"host {old.host()}"), "start-first.txt")
+    assert_quoted(assert_report(new.log(), 78, "lock.held", f"host {old.host()}"), "start-first")
     still()
 
 
@@ -83,7 +83,7 @@ def several_workers(world):
     app = world.container_of("app")
     check(app.wait_exit() == 78, done.output)
     report = assert_report(app.log(), 78, "worker.count-configured", "WEB_CONCURRENCY")
-    assert_quoted(report, "several-workers.txt")
+    assert_quoted(report, "several-workers")
     left = world.busybox("ls /data", "-v", f"{world.volume()}:/data")
     check(left == "banboard.ledger.json", f"it left more than its count of failed starts: {left}")
 
@@ -95,7 +95,7 @@ def lock_not_shared(world):
     app = world.container_of("app")
     check(app.wait_exit() == 78, app.log())
     report = assert_report(app.log(), 78, "lock.not-shared", "overlay", "volumes: [data:/data]")
-    assert_quoted(report, "lock-not-shared.txt")
+    assert_quoted(report, "lock-not-shared")
     anonymous = world.docker("volume", "ls", "-q").ok()
     check(anonymous == "", f"the image makes volumes of its own: {anonymous}")
 

@@ -191,6 +191,7 @@ class Container:
 
 HOSTS = re.compile(r"\b[0-9a-f]{12}\b")
 IDS = re.compile(r"\b[0-9a-f]{8}\b")
+TIMES = re.compile(r"\b\d{4}-\d\d-\d\dT[0-9:]+Z")
 PROJECT = re.compile(r"\bt[0-9]+(?=[_-])")
 
 
@@ -215,25 +216,28 @@ def assert_report(log, exit_code, code, *says):
 
 
 def same_but_for_numbers(report):
-    for pattern, name in ((HOSTS, "HOST"), (IDS, "ID"), (PROJECT, "PROJECT")):
+    for pattern, name in ((TIMES, "TIME"), (HOSTS, "HOST"), (IDS, "ID"), (PROJECT, "PROJECT")):
         report = pattern.sub(name, report)
-    return re.sub(r"\s+", " ", re.sub(r"\d+(\.\d+)?(us|ms|s|m)?\b", "N", report))
+    return re.sub(r"\s+", " ", re.sub(r"\d+(\.\d+)? ?(us|ms|s|min|m|h)?\b", "N", report))
 
 
-def assert_quoted(report, file):
-    """compose/wrong keeps this report, and the documentation quotes it: neither tells what is no longer so."""
-    report = PROJECT.sub("banboard", report)
-    path, document = COMPOSE / "wrong" / file, ROOT / "docs/deploy/compose.md"
+def assert_quoted(text, name):
+    """compose/wrong keeps what its file gives, and the documentation quotes it: neither tells what is no longer so."""
+    text = PROJECT.sub("banboard", text)
+    file, document = COMPOSE / "wrong" / f"{name}.txt", ROOT / "docs/deploy/compose.md"
+    quote = re.compile(f"(<!-- {name} -->\n```text\n)(.*?)(```)", re.S)
+    is_example = file.with_suffix(".yaml").exists()
     if os.environ.get("KEEP_REPORTS"):
-        path.write_text(report)
-        quote = re.compile(f"(<!-- compose/wrong/{file} -->\n```text\n).*?(```)", re.S)
-        document.write_text(quote.sub(lambda found: found[1] + report + found[2], document.read_text()))
-    kept = path.read_text()
-    if same_but_for_numbers(report) != same_but_for_numbers(kept):
-        diff = difflib.unified_diff(kept.splitlines(), report.splitlines(), str(path), "now", lineterm="")
-        raise Failed("\n".join(["the report is not the one that is kept:", *diff]))
-    text = document.read_text()
-    check(f"<!-- compose/wrong/{file} -->" not in text or kept in text, f"{document} quotes another {file}")
+        if is_example:
+            file.write_text(text)
+        document.write_text(quote.sub(lambda found: found[1] + text + found[3], document.read_text()))
+    kept = [(file, file.read_text())] if is_example else []
+    kept += [(document, found[2]) for found in quote.finditer(document.read_text())]
+    check(kept, f"nobody quotes {name}")
+    for where, old in kept:
+        if same_but_for_numbers(old) != same_but_for_numbers(text):
+            diff = difflib.unified_diff(old.splitlines(), text.splitlines(), str(where), "now", lineterm="")
+            raise Failed("\n".join([f"KEEP_REPORTS=1 would write what {name} says now:", *diff]))
 
 
 def seconds(function):
