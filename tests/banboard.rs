@@ -8,6 +8,7 @@ use std::{
     net::{SocketAddr, TcpListener, TcpStream},
     path::Path,
     process::Command,
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
@@ -145,4 +146,45 @@ fn a_database_that_is_none_is_refused_and_left_as_it_is() {
     ended.assert_failed(65, "db.corrupt").assert_says("banboard.db");
     let kept = fs::read_to_string(data.path().join("banboard.db")).unwrap();
     assert_eq!(kept, "this is not a database, but it is somebody's");
+}
+
+/// The exit code and the line of `banboard healthcheck`, as a container engine would run it.
+fn healthcheck(data: &Path, probe: &str) -> (i32, String) {
+    let mut command = Command::new(support::example("banboard"));
+    command.env_clear().env("BANBOARD_DATA_DIR", data).env("XDG_RUNTIME_DIR", env!("CARGO_TARGET_TMPDIR"));
+    let output = command.args(["healthcheck", probe]).output().unwrap();
+    (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+}
+
+#[test]
+fn a_health_check_tells_a_service_that_is_ready_from_one_that_starts_hangs_or_is_gone() {
+    let (data, address) = (tempfile::tempdir().unwrap(), free_address());
+    let ask = |probe| healthcheck(data.path(), probe);
+    let (code, line) = ask("--ready");
+    assert!(code == 1 && line.starts_with("not running"), "{line}");
+
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let upstream = format!("http://{}/health", silent.local_addr().unwrap());
+    let service = start(data.path(), address, &[("BANBOARD_UPSTREAM_URL", &upstream)]);
+    let began = Instant::now();
+    let says_starting = |(code, line): (i32, String)| code == 1 && line.starts_with("starting: http-session");
+    while !says_starting(ask("--ready")) {
+        assert!(began.elapsed() < Duration::from_secs(20), "{}", ask("--ready").1);
+    }
+    assert_eq!((ask("--startup").0, ask("--live").0), (1, 0));
+    service.kill();
+    assert_eq!(ask("--live").0, 1);
+
+    let mut service = start(data.path(), address, &[]);
+    service.wait_for("READY");
+    let began = Instant::now();
+    while ask("--ready").0 != 0 {
+        assert!(began.elapsed() < Duration::from_secs(20), "{}", ask("--ready").1);
+    }
+    let (code, line) = ask("--startup");
+    assert!(code == 0 && line.starts_with("ready: 7/7 stages, said "), "{line}");
+    assert_eq!(line.lines().count(), 1);
+    stop(service);
+    let (code, line) = ask("--live");
+    assert!(code == 1 && line.starts_with("not running"), "{line}");
 }

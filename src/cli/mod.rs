@@ -5,7 +5,7 @@ use std::{
     io::{self, Write},
 };
 
-use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgAction, ArgGroup, ArgMatches, Command, value_parser};
 
 use crate::{
     error::ErrorKind,
@@ -14,11 +14,14 @@ use crate::{
 };
 
 mod check;
+pub(crate) mod healthcheck;
 mod lock;
 mod pictures;
 mod texts;
 
 use pictures::Format;
+
+use healthcheck::Probe;
 
 /// What the command line asks for.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -41,6 +44,8 @@ pub(crate) enum Request {
     LockStatus { json: bool },
     /// `lock break --token N`
     LockBreak { token: u64 },
+    /// `healthcheck [--live|--ready|--startup]`
+    Healthcheck(Probe),
 }
 
 /// A command line that asks for nothing that can be run: `--help`, `--version`, or a mistake.
@@ -74,6 +79,7 @@ pub(crate) fn answer(request: Request, mut startup: Startup, identity: &Identity
         Request::Env { markdown } => texts::env(&mut startup, markdown),
         Request::LockStatus { json } => lock::status(&startup, json),
         Request::LockBreak { token } => lock::break_lease(&startup, token),
+        Request::Healthcheck(probe) => healthcheck::answer(&startup, probe),
     }
 }
 
@@ -124,7 +130,8 @@ fn command(service: &str, version: Option<&str>) -> Command {
                 Arg::new("markdown").long("markdown").action(ArgAction::SetTrue).help("As documentation"),
             ),
         )
-        .subcommand(lock_command());
+        .subcommand(lock_command())
+        .subcommand(healthcheck());
     match version {
         Some(version) => command.version(version.to_owned()),
         None => command,
@@ -159,6 +166,18 @@ fn format(forms: &'static [&'static str]) -> Arg {
     Arg::new("format").long("format").value_parser(forms.to_vec()).default_value("text")
 }
 
+fn healthcheck() -> Command {
+    let probe = |name: &'static str, help: &'static str| {
+        Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
+    };
+    Command::new("healthcheck")
+        .about("Whether the service that runs here is well: one line, exit 0 or 1")
+        .arg(probe("live", "Whether it runs at all"))
+        .arg(probe("ready", "Whether requests should come here (the default)"))
+        .arg(probe("startup", "Whether its start is over"))
+        .group(ArgGroup::new("probe").args(["live", "ready", "startup"]))
+}
+
 fn request(matches: &ArgMatches) -> Request {
     let Some((name, given)) = matches.subcommand() else { return Request::Run };
     let format = || match given.get_one::<String>("format").map(String::as_str) {
@@ -173,6 +192,9 @@ fn request(matches: &ArgMatches) -> Request {
         "timeline" => Request::Timeline { format: format() },
         "report" => Request::Report { json: given.get_flag("json") },
         "explain" => Request::Explain { code: given.get_one("code").cloned() },
+        "healthcheck" if given.get_flag("live") => Request::Healthcheck(Probe::Live),
+        "healthcheck" if given.get_flag("startup") => Request::Healthcheck(Probe::Startup),
+        "healthcheck" => Request::Healthcheck(Probe::Ready),
         "env" => Request::Env { markdown: given.get_flag("markdown") },
         _ => match given.subcommand() {
             Some(("status", status)) => Request::LockStatus { json: status.get_flag("json") },
@@ -205,6 +227,16 @@ mod tests {
             parse_words(&["lock", "break", "--token", "17"]).ok(),
             Some(Request::LockBreak { token: 17 })
         );
+    }
+
+    #[test]
+    fn a_health_check_asks_one_question_and_by_default_whether_the_service_is_ready() {
+        let asked = |words: &[&str]| parse_words(&[&["healthcheck"], words].concat()).ok();
+        assert_eq!(asked(&[]), Some(Request::Healthcheck(Probe::Ready)));
+        assert_eq!(asked(&["--ready"]), Some(Request::Healthcheck(Probe::Ready)));
+        assert_eq!(asked(&["--live"]), Some(Request::Healthcheck(Probe::Live)));
+        assert_eq!(asked(&["--startup"]), Some(Request::Healthcheck(Probe::Startup)));
+        assert_eq!(asked(&["--live", "--ready"]), None);
     }
 
     #[test]

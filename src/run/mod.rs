@@ -25,11 +25,14 @@ use crate::{
 };
 
 mod deliver;
+mod health_beat;
+pub(crate) mod health_file;
 mod reporter;
 mod signals;
 mod stderr;
 mod watchdog;
 
+use health_file::{HealthFile, Places};
 use reporter::Reporter;
 use signals::StopRequest;
 use watchdog::Watchdog;
@@ -82,6 +85,7 @@ pub fn run(name: &str, plan: impl FnOnce(&mut Startup) -> StageResult<()>) -> Ex
         attempt: None,
         shortened: None,
     };
+    let places = Places::of(&startup);
     let mut reporter = Reporter::new(startup.telling(), identity);
     let planned = match planned {
         Ok(Ok(())) => match cli::parse(name, startup.version_text(), std::env::args_os().skip(1)) {
@@ -95,7 +99,7 @@ pub fn run(name: &str, plan: impl FnOnce(&mut Startup) -> StageResult<()>) -> Ex
     let request = StopRequest::listen(reporter.clone());
     startup.in_vain = reporter.in_vain();
     let exit = match planned.and_then(|()| startup.prepare()) {
-        Ok(ready) => started(ready, &mut reporter, &request),
+        Ok(ready) => started(ready, &mut reporter, &request, &places),
         Err(error) => failed(&error, &reporter, None),
     };
     reporter.settle();
@@ -113,11 +117,16 @@ struct Exit {
 }
 
 /// From the first stage to the exit code.
-fn started(ready: Ready, reporter: &mut Reporter, request: &io::Result<StopRequest>) -> Exit {
+fn started(
+    ready: Ready,
+    reporter: &mut Reporter,
+    request: &io::Result<StopRequest>,
+    places: &Places,
+) -> Exit {
     reporter.warn(&ready);
     let Ready { prepared, limits, notes, about, worker, .. } = ready;
     let lived = match request {
-        Ok(request) => live(prepared, limits, notes, worker, request, reporter),
+        Ok(request) => live(prepared, limits, notes, worker, request, reporter, places),
         Err(error) => Err(broken_by("signal handlers", io::Error::new(error.kind(), error.to_string()))),
     };
     match lived {
@@ -140,9 +149,14 @@ fn live(
     worker: Handle<WorkerLock>,
     request: &StopRequest,
     reporter: &Reporter,
+    places: &Places,
 ) -> Result<StopReport, Box<StartupError>> {
     let runtime = runtime().map_err(|error| broken_by("tokio runtime", error))?;
     let (board, control) = (prepared.board.clone(), prepared.control.clone());
+    let health = HealthFile::create(places).inspect_err(|error| {
+        tracing::warn!(target: "solostart", %error, "no directory for the state that `healthcheck` reads");
+    });
+    let beating = health_beat::beat(health.ok(), board.clone());
     let mourner = reporter.clone();
     let stalled = Box::new(move |stalled: &Stalled| {
         mourner.tell(|identity| Report::stalled(stalled, identity));
@@ -151,7 +165,7 @@ fn live(
     let watching = Watchdog::new(board, control, limits, request.clone(), stalled)
         .watch()
         .map_err(|error| broken_by("watchdog thread", error))?;
-    let result = runtime.block_on(async {
+    let living = async {
         let running = prepared.start().await?;
         notes.extend(running.get(worker).and_then(|lock| lock.note()));
         notes.extend(reporter.recovered());
@@ -160,6 +174,12 @@ fn live(
         let (timeline, degraded) = (status.timeline(), status.degraded());
         reporter.tell(|identity| Report::ready(&timeline, &degraded, &notes, identity));
         Ok(running.wait().await)
+    };
+    let result = runtime.block_on(async {
+        tokio::select! {
+            ended = living => ended,
+            never = beating => match never {},
+        }
     });
     drop(watching);
     // Everything that could be stopped is stopped. A blocking call that never returns must not keep the

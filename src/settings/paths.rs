@@ -23,3 +23,10 @@ pub(crate) fn database_path(env: &Env, name: &str) -> PathBuf {
         .path()
         .default(default)
 }
+
+/// Where a process may leave what concerns this machine, or this container, until it ends; the best first.
+/// `/dev/shm` is there and writable in every container, even where its root file system is read-only.
+pub(crate) fn run_dirs(env: &Env) -> Vec<PathBuf> {
+    let user = env.raw("XDG_RUNTIME_DIR").filter(|value| !value.is_empty()).map(PathBuf::from);
+    user.into_iter().chain(["/run", "/dev/shm", "/tmp"].map(PathBuf::from)).collect()
+}

@@ -259,6 +259,10 @@ impl Startup {
         self.prepare()?.prepared.start().await
     }
 
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     pub(crate) fn instance(&self) -> InstanceId {
         self.instance
     }

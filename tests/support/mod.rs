@@ -18,5 +18,7 @@ pub(crate) fn command(name: &str, data_dir: &Path, vars: &[(&str, &str)]) -> Com
     let mut command = Command::new(example(name));
     let prefix = name.replace("test-app", "testapp").to_uppercase();
     command.env_clear().env(format!("{prefix}_DATA_DIR"), data_dir).envs(vars.iter().copied());
+    // What `healthcheck` reads must not be where a service of this machine keeps it.
+    command.env("XDG_RUNTIME_DIR", env!("CARGO_TARGET_TMPDIR"));
     command
 }

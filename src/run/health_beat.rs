@@ -1,0 +1,95 @@
+//! What the service says of itself, over and over while it runs.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use super::health_file::HealthFile;
+use crate::{
+    contract::{
+        board::Board,
+        state::{Phase, StageState, format_elapsed},
+        status::{StageTimes, Status},
+    },
+    report::printable,
+};
+
+/// How often it is said while the service runs, and while that changes quickly.
+const BEAT: Duration = Duration::from_secs(1);
+const QUICK_BEAT: Duration = Duration::from_millis(250);
+
+/// How many stages one line names.
+const NAMED_MOST: usize = 3;
+
+/// Says how the service is until it is dropped.
+///
+/// It is driven by the runtime that the service runs on, so that a runtime whose threads are all kept by hooks
+/// falls silent, which counts as not running. The writes are small and go to memory in most places; the thread
+/// that they hold up does nothing else.
+pub(super) async fn beat(file: Option<HealthFile>, board: Arc<Board>) -> Infallible {
+    let Some(file) = file else { return std::future::pending().await };
+    let status = Status(board);
+    let mut told = false;
+    loop {
+        let started = status.0.ready_after().is_some();
+        if let Err(error) = file.write(started, status.is_ready(), line(&status))
+            && !told
+        {
+            told = true;
+            tracing::warn!(target: "solostart", %error, "health checks cannot be told how the service is");
+        }
+        tokio::time::sleep(if status.phase() == Phase::Ready { BEAT } else { QUICK_BEAT }).await;
+    }
+}
+
+/// How the service is, for people.
+fn line(status: &Status) -> String {
+    let stages = status.timeline().stages;
+    let named = |wanted: &[StageState]| {
+        let mut named: Vec<_> = stages.iter().filter(|stage| wanted.contains(&stage.state)).collect();
+        named.sort_by_key(|stage| std::cmp::Reverse(stage.took));
+        named
+    };
+    let up = named(&[StageState::Up]).len();
+    let text = match status.phase() {
+        Phase::Starting => {
+            let running = named(&[StageState::Starting, StageState::Interrupting]);
+            let running = running.iter().take(NAMED_MOST).map(|stage| in_progress(status, stage));
+            join("starting", &running.collect::<Vec<_>>(), &format!("{up}/{} stages up", stages.len()))
+        }
+        Phase::Ready => {
+            let degraded: Vec<_> =
+                status.degraded().iter().take(NAMED_MOST).map(ToString::to_string).collect();
+            let up = format!("{up}/{} stages", stages.len());
+            match (status.is_ready(), degraded.is_empty()) {
+                (true, true) => format!("ready: {up}"),
+                (true, false) => format!("ready: {up}, without {}", degraded.join(", ")),
+                (false, _) => join("not ready", &degraded, &up),
+            }
+        }
+        Phase::Draining => "draining: it was asked to stop".to_owned(),
+        Phase::Stopping | Phase::Stopped => {
+            let failed = named(&[StageState::Failed]);
+            let failed: Vec<_> = failed.iter().take(NAMED_MOST).map(|stage| stage.name.to_string()).collect();
+            let verb = if status.0.ready_after().is_some() { "stopping" } else { "the start failed" };
+            join(verb, &failed, &format!("{up} stages still up"))
+        }
+    };
+    printable(&text)
+}
+
+/// `database 12.3s, migration 8/12`
+fn in_progress(status: &Status, stage: &StageTimes) -> String {
+    let took = format_elapsed(stage.took.unwrap_or_default());
+    let id = status.0.graph.ids().find(|&id| *status.0.graph.name(id) == stage.name);
+    match id.and_then(|id| status.0.cell(id).current_step()) {
+        Some(step) => format!("{} {took}, {step}", stage.name),
+        None => format!("{} {took}", stage.name),
+    }
+}
+
+fn join(verdict: &str, names: &[String], rest: &str) -> String {
+    if names.is_empty() {
+        format!("{verdict}: {rest}")
+    } else {
+        format!("{verdict}: {}; {rest}", names.join("; "))
+    }
+}
