@@ -59,12 +59,17 @@ impl App {
 
     /// Waits until a line with `text` was printed.
     pub(crate) fn wait_for(&mut self, text: &str) -> &mut Self {
+        self.wait_for_any(&[text])
+    }
+
+    /// Waits until a line with one of `texts` was printed.
+    pub(crate) fn wait_for_any(&mut self, texts: &[&str]) -> &mut Self {
         let deadline = Instant::now() + PATIENCE;
-        while !self.seen.contains(text) {
+        while !texts.iter().any(|text| self.seen.contains(text)) {
             match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(line) => self.seen.push_str(&line),
-                Err(RecvTimeoutError::Timeout) => panic!("no `{text}` in time:\n{}", self.seen),
-                Err(RecvTimeoutError::Disconnected) => panic!("ended without `{text}`:\n{}", self.seen),
+                Err(RecvTimeoutError::Timeout) => panic!("no {texts:?} in time:\n{}", self.seen),
+                Err(RecvTimeoutError::Disconnected) => panic!("ended without {texts:?}:\n{}", self.seen),
             }
         }
         self
@@ -86,6 +91,16 @@ impl App {
         self
     }
 
+    /// Kills the process with SIGKILL, and returns all that it had said.
+    #[allow(dead_code, reason = "not every file of tests kills")]
+    pub(crate) fn kill(mut self) -> String {
+        self.signal(Signal::KILL);
+        self.child.wait().unwrap();
+        self.seen.extend(self.lines.iter());
+        std::mem::take(&mut self.seen)
+    }
+
+    #[allow(dead_code, reason = "not every file of tests asks")]
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }

@@ -175,12 +175,13 @@ fn prune(file: &Path, made: &Path, keep: usize) {
     }
 }
 
-/// The command that puts a backup in the database's place.
-pub(super) fn restore_command(backup: &Path, file: &Path) -> String {
-    let [log, index] = ["-wal", "-shm"].map(|ending| quoted(&beside(file, ending)));
+/// How to put a backup in the database's place, with each command on a line of its own.
+pub(super) fn how_to_restore(backup: &Path, file: &Path) -> String {
+    let name = |path: &Path| path.file_name().map_or_else(String::new, |name| quoted(Path::new(name)));
+    let [log, index] = ["-wal", "-shm"].map(|ending| name(&beside(file, ending)));
+    let (directory, backup, file) = (quoted(file.parent().unwrap_or(file)), name(backup), name(file));
     format!(
-        "or restore the backup, losing what came later: rm -f {log} {index}; cp -a {} {}",
-        quoted(backup),
-        quoted(file)
+        "or go back, losing what was written since, by restoring the backup:\n\
+         cd {directory}\nrm -f {log} {index}\ncp -a {backup} {file}"
     )
 }

@@ -74,7 +74,16 @@ pub(super) fn check(
 
 fn findings(connection: &Connection, pragma: &str) -> rusqlite::Result<Vec<String>> {
     let mut statement = connection.prepare(&format!("PRAGMA {pragma}({FINDINGS})"))?;
-    statement.query_map([], |row| row.get(0))?.collect()
+    let mut found: Vec<String> = Vec::new();
+    for row in statement.query_map([], |row| row.get(0))? {
+        match row {
+            Ok(finding) => found.push(finding),
+            // What was found first says more than the damage that ended the search.
+            Err(error) if code_of(&error) == DB_CORRUPT && !found.is_empty() => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
 }
 
 fn damaged(found: &[String], path: &Path) -> StageError {

@@ -89,8 +89,10 @@ pub(super) fn run(
             let error =
                 error.fact("before it", format!("migrations {}-{index}, {earlier}, are done", seen + 1));
             match backup {
-                Some(kept) => error.hint(backup::restore_command(kept, path)),
-                None => error,
+                Some(kept) if error.failure_code() == DB_MIGRATION_FAILED => {
+                    error.hint(backup::how_to_restore(kept, path))
+                }
+                _ => error,
             }
         })?;
     }

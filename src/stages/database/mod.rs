@@ -186,7 +186,10 @@ impl Stage for SqliteDatabase {
             settings: self.clone(),
             path: path.clone(),
             worker: cx.worker(),
-            step: Box::new(move |step| told.step(step)),
+            step: Box::new(move |step| {
+                tracing::info!(target: "solostart", stage = told.stage(), step);
+                told.step(step);
+            }),
         })?;
         let threads = Arc::new(threads);
         let undo = threads.clone();

@@ -90,7 +90,7 @@ fn newer(version: usize, total: usize, path: &Path) -> StageError {
     .hint("start the newer version again");
     match backup::newest(path, total) {
         Some(found) => {
-            error.fact("backup", found.display().to_string()).hint(backup::restore_command(&found, path))
+            error.fact("backup", found.display().to_string()).hint(backup::how_to_restore(&found, path))
         }
         None => error.hint(format!("or restore the backup from before the upgrade to {}", path.display())),
     }
