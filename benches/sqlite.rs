@@ -77,14 +77,16 @@ fn plainly(connection: &mut Connection, work: Work, calls: i64) {
     }
 }
 
-async fn by_stage(stage: &Database, work: Work, calls: i64) {
+/// Each of the stage's reads is a transaction, so that it sees one moment. The others' are not.
+async fn by_stage(ways: Arc<Ways>, work: Work, calls: i64) {
     for index in 0..calls {
         match work {
             Work::Read => {
-                let row = stage.read(move |connection| Ok(read(connection, pick(index))?)).await;
+                let row = ways.stage.read(move |connection| Ok(read(connection, pick(index))?)).await;
                 drop(black_box(row.expect("the row is there")));
             }
-            Work::Write => stage
+            Work::Write => ways
+                .stage
                 .write(move |tx| {
                     tx.prepare_cached(WRITE)?.execute([index.to_string()])?;
                     Ok(())
@@ -95,10 +97,9 @@ async fn by_stage(stage: &Database, work: Work, calls: i64) {
     }
 }
 
-/// The stage's reads are transactions; here the same without, as the peers do it.
-async fn by_pool(pool: &Pool, work: Work, calls: i64) {
+async fn by_pool(ways: Arc<Ways>, work: Work, calls: i64) {
     for index in 0..calls {
-        let connection = pool.get().await.expect("one is free");
+        let connection = ways.pool.get().await.expect("one is free");
         let done = connection.interact(move |connection| match work {
             Work::Read => read(connection, pick(index)).map(|row| drop(black_box(row))),
             Work::Write => write(connection, index),
@@ -107,9 +108,9 @@ async fn by_pool(pool: &Pool, work: Work, calls: i64) {
     }
 }
 
-async fn by_single(single: &tokio_rusqlite::Connection, work: Work, calls: i64) {
+async fn by_single(ways: Arc<Ways>, work: Work, calls: i64) {
     for index in 0..calls {
-        let done = single.call(move |connection| match work {
+        let done = ways.single.call(move |connection| match work {
             Work::Read => read(connection, pick(index)).map(|row| drop(black_box(row))),
             Work::Write => write(connection, index),
         });
@@ -163,18 +164,9 @@ async fn measure(
         plainly(plain, work, calls);
         let took = [
             began.elapsed(),
-            timed(tasks, || {
-                (|ways: Arc<Ways>| async move { by_stage(&ways.stage, work, each).await })(ways.clone())
-            })
-            .await,
-            timed(tasks, || {
-                (|ways: Arc<Ways>| async move { by_pool(&ways.pool, work, each).await })(ways.clone())
-            })
-            .await,
-            timed(tasks, || {
-                (|ways: Arc<Ways>| async move { by_single(&ways.single, work, each).await })(ways.clone())
-            })
-            .await,
+            timed(tasks, || by_stage(ways.clone(), work, each)).await,
+            timed(tasks, || by_pool(ways.clone(), work, each)).await,
+            timed(tasks, || by_single(ways.clone(), work, each)).await,
         ];
         if round > 0 {
             for (samples, took) in [&mut alone, &mut stage, &mut pool, &mut single].into_iter().zip(took) {

@@ -1,7 +1,8 @@
 //! The threads that own the connections: one that writes, a few that read.
 //!
 //! They are threads of our own, not `spawn_blocking` nor a pool crate, because a start that is cancelled
-//! and a stop must interrupt a running statement and then wait until its thread has let go of the file.
+//! and a stop must interrupt a running statement and then wait until its thread has let go of the file
+//! (docs/adr/0006).
 //!
 //! The writer's thread opens everything and is the last to go: it joins the readers before the final
 //! checkpoint, which needs to be alone.
