@@ -148,9 +148,9 @@ fn what_was_acknowledged_before_a_kill_is_there_after_it() {
         let mut service = app(data.path(), "write", "1", &[]);
         service.wait_for(&format!("acknowledged {}.", last + 40));
         let said = service.kill();
-        let acknowledged =
+        let mut acknowledged =
             said.lines().filter_map(|line| line.strip_prefix("acknowledged ")?.strip_suffix('.'));
-        let acknowledged: i64 = acknowledged.last().unwrap().parse().unwrap();
+        let acknowledged: i64 = acknowledged.next_back().unwrap().parse().unwrap();
         let crashed = copy_of(data.path());
         let connection = Connection::open(crashed.path().join("dbapp.db")).unwrap();
         let (rows, highest): (i64, i64) = connection

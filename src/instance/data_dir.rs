@@ -140,7 +140,7 @@ pub(crate) fn path_facts(path: &Path) -> Vec<Fact> {
         Ok(found) => (type_name(&found), owner_and_mode(path, &found)),
         Err(error) => ("path", format!("{}: {error}", path.display())),
     };
-    let space = flock::free_space(path).map_or_else(|_| "free space not known".to_owned(), free);
+    let space = free_space(path).map_or_else(|_| "free space not known".to_owned(), free);
     vec![
         fact("process", format!("uid {}, gid {}", geteuid(), getegid())),
         fact(name, value),

@@ -81,6 +81,7 @@ impl App {
     }
 
     /// Sends a signal again and again until the process has ended, or patience has.
+    #[allow(dead_code, reason = "not every file of tests insists")]
     pub(crate) fn signal_until_it_ends(&mut self, signal: Signal) -> &mut Self {
         let deadline = Instant::now() + PATIENCE;
         while self.child.try_wait().unwrap().is_none() {

@@ -96,16 +96,17 @@ fn copy(from: &Connection, to: &Path, plan: &Plan, cut: &CancellationToken) -> S
         if cut.is_cancelled() {
             return Err(StageError::new(MIGRATION_INTERRUPTED, "stopped while the backup was made"));
         }
-        match backup.step(PAGES).map_err(failed)? {
-            StepResult::Done => break,
-            StepResult::More => moved = Instant::now(),
-            _ if moved.elapsed() >= plan.settings.busy_timeout => {
-                return Err(StageError::new(
-                    DB_BUSY,
-                    "another program keeps the database from being backed up",
-                ));
-            }
-            _ => sleep(Duration::from_millis(5)),
+        let step = backup.step(PAGES).map_err(failed)?;
+        if step == StepResult::Done {
+            break;
+        }
+        // Otherwise another program has the file locked: the same step is tried again.
+        if step == StepResult::More {
+            moved = Instant::now();
+        } else if moved.elapsed() < plan.settings.busy_timeout {
+            sleep(Duration::from_millis(5));
+        } else {
+            return Err(StageError::new(DB_BUSY, "another program keeps the database from being backed up"));
         }
         let progress = backup.progress();
         let percent = (progress.pagecount - progress.remaining) * 10 / progress.pagecount.max(1) * 10;

@@ -54,9 +54,12 @@ pub(super) fn check(path: &Path) -> StageResult<Looked> {
     {
         create(path)?;
     }
-    let failed = |error: io::Error| match error.kind() {
-        ErrorKind::NotFound => leads_nowhere(path),
-        _ => system_failed(&error, "look at the database", path),
+    let failed = |error: io::Error| {
+        if error.kind() == ErrorKind::NotFound {
+            leads_nowhere(path)
+        } else {
+            system_failed(&error, "look at the database", path)
+        }
     };
     let file = canonicalize(path).map_err(failed)?;
     if parent(&file) != parent(path) {
