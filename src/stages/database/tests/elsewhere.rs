@@ -46,6 +46,8 @@ pub(super) fn holding(file: &Path) -> Holder {
         .env(HELD, file)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
+        // It complains that nobody listens any more when it ends.
+        .stderr(Stdio::null())
         .spawn()
         .unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
