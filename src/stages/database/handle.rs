@@ -145,9 +145,12 @@ impl Database {
     pub(super) async fn health(&self) -> StageResult<()> {
         let place = self.place.clone();
         let query = self.read(move |connection| {
+            // First, because a file that is gone explains whatever SQLite would say next.
+            if !fs::metadata(&place.file).is_ok_and(|found| Identity::of(&found) == place.identity) {
+                return Ok(false);
+            }
             connection.pragma_query_value(None, "schema_version", |row| row.get::<_, i64>(0))?;
-            let found = fs::metadata(&place.file).map(|found| Identity::of(&found));
-            Ok(found.is_ok_and(|found| found == place.identity))
+            Ok(true)
         });
         match timeout(HEALTH_LIMIT, query).await {
             Ok(Ok(true)) => Ok(()),

@@ -46,7 +46,13 @@ pub(super) fn to_write(connection: &mut Connection, path: &Path) -> StageResult<
 /// A connection that reads, and that cannot be talked into writing.
 pub(super) fn reader(file: &Path) -> StageResult<Connection> {
     open(file, OpenFlags::SQLITE_OPEN_READ_ONLY)
-        .and_then(|connection| connection.pragma_update(None, "query_only", true).map(|()| connection))
+        .and_then(|connection| {
+            connection.pragma_update(None, "query_only", true)?;
+            // SQLite opens the log, by its name, at the first query. That is to be now, not when the file may
+            // have been moved away.
+            connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+            Ok(connection)
+        })
         .map_err(|error| sqlite_failed(&error, "open the database for reading", file))
 }
 
