@@ -58,6 +58,7 @@ codes! {
     LOCK_LOST = "lock.lost", Software, "The right to be the only worker was lost";
     DB_NOT_WRITABLE = "db.not-writable", Permission, "The data cannot be written by this process";
     DB_DIR_MISSING = "db.dir-missing", CannotCreate, "The data directory does not exist and cannot be created";
+    DB_FOREIGN = "db.foreign", Data, "The database belongs to another application";
     DB_CORRUPT = "db.corrupt", Data, "The database is damaged or is not a database";
     DB_BUSY = "db.busy", Temporary, "The database is locked by another program";
     DB_DISK_FULL = "db.disk-full", Io, "There is no space left for the data";

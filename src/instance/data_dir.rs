@@ -159,7 +159,7 @@ pub(crate) fn path_facts(path: &Path) -> Vec<Fact> {
         Ok(found) => (type_name(&found), owner_and_mode(path, &found)),
         Err(error) => ("path", format!("{}: {error}", path.display())),
     };
-    let space = flock::free_space(path).map_or_else(|_| "free space not known".to_owned(), free);
+    let space = free_space(path).map_or_else(|_| "free space not known".to_owned(), free);
     vec![
         fact("process", format!("uid {}, gid {}", geteuid(), getegid())),
         fact(name, value),
@@ -197,16 +197,25 @@ pub(super) fn mount_at(path: &Path) -> Mount {
     }
 }
 
-/// Free space in the unit that leaves one to three digits before the point.
+/// How many bytes this process may still write to the file system of `path`.
+pub(crate) fn free_space(path: &Path) -> io::Result<u64> {
+    flock::free_space(path)
+}
+
 fn free(bytes: u64) -> String {
+    format!("{} free", size(bytes))
+}
+
+/// A number of bytes in the unit that leaves one to three digits before the point.
+pub(crate) fn size(bytes: u64) -> String {
     const KIB: u64 = 1024;
     let (unit, name) = match bytes {
-        0..KIB => return format!("{bytes} bytes free"),
+        0..KIB => return format!("{bytes} bytes"),
         KIB..0x10_0000 => (KIB, "KiB"),
         0x10_0000..0x4000_0000 => (KIB * KIB, "MiB"),
         _ => (KIB * KIB * KIB, "GiB"),
     };
-    format!("{}.{} {name} free", bytes / unit, bytes % unit * 10 / unit)
+    format!("{}.{} {name}", bytes / unit, bytes % unit * 10 / unit)
 }
 
 /// A path as one word of a shell command.

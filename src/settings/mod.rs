@@ -52,7 +52,11 @@ pub use var::{TypedVar, Var, VariableInfo};
 /// );
 /// ```
 #[derive(Clone)]
-pub struct Env(Arc<Shared>);
+pub struct Env {
+    shared: Arc<Shared>,
+    /// What the application's files are named after.
+    application: Arc<str>,
+}
 
 struct Shared {
     prefix: String,
@@ -84,7 +88,21 @@ impl Env {
         vars: impl IntoIterator<Item = (impl Into<OsString>, impl Into<OsString>)>,
     ) -> Self {
         let vars = vars.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
-        Self(Arc::new(Shared { prefix: prefix.to_owned(), vars, ledger: Mutex::default() }))
+        let application = prefix.to_ascii_lowercase().replace('_', "-").into();
+        let shared = Shared { prefix: prefix.to_owned(), vars, ledger: Mutex::default() };
+        Self { shared: Arc::new(shared), application }
+    }
+
+    /// The same environment, for the application of this name. Lock and data are named after it, whatever the
+    /// prefix is: one name in one place, or the lock would not lie beside what it protects.
+    pub(crate) fn for_application(self, name: &str) -> Self {
+        Self { application: name.into(), ..self }
+    }
+
+    /// What the application's files are named after: its name, or, as long as no start-up has said it, the
+    /// prefix in small letters with hyphens.
+    pub(crate) fn application(&self) -> &str {
+        &self.application
     }
 
     /// The prefix of an application's variables: its name in capitals, every other character an underscore.
@@ -102,13 +120,13 @@ impl Env {
     /// The prefix, without the underscore that follows it.
     #[must_use]
     pub fn prefix(&self) -> &str {
-        &self.0.prefix
+        &self.shared.prefix
     }
 
     /// The full name of one of the application's variables: `BANBOARD_LISTEN` for `LISTEN`.
     #[must_use]
     pub fn full_name(&self, name: &str) -> String {
-        format!("{}_{name}", self.0.prefix)
+        format!("{}_{name}", self.shared.prefix)
     }
 
     /// One of the application's own variables, named without the prefix: `LISTEN` reads `BANBOARD_LISTEN`.
@@ -125,7 +143,7 @@ impl Env {
     /// catalogue, and one with the prefix stays unknown. The value may be a secret.
     #[must_use]
     pub fn raw(&self, full_name: &str) -> Option<&OsStr> {
-        self.0.vars.get(OsStr::new(full_name)).map(OsString::as_os_str)
+        self.shared.vars.get(OsStr::new(full_name)).map(OsString::as_os_str)
     }
 
     /// Whether any variable is set whose name begins with the prefix and `start`. It lets a reader of many
@@ -158,7 +176,7 @@ impl Env {
     /// If at least one problem was recorded: all of them, sorted by variable, with the warnings.
     pub fn check(&self) -> Result<Vec<EnvWarning>, EnvProblems> {
         let ledger = self.ledger();
-        let unknown = unknown::warnings(&self.0.prefix, &ledger.catalogue, self.own_vars());
+        let unknown = unknown::warnings(&self.shared.prefix, &ledger.catalogue, self.own_vars());
         let mut warnings: Vec<EnvWarning> = ledger.warnings.iter().cloned().chain(unknown).collect();
         warnings.sort_unstable();
         if ledger.problems.is_empty() {
@@ -185,7 +203,8 @@ impl Env {
     /// The set variables whose names start with the prefix.
     fn own_vars(&self) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
         let start = self.full_name("");
-        let vars = self.0.vars.iter().map(|(name, value)| (name.to_string_lossy(), value.to_string_lossy()));
+        let vars =
+            self.shared.vars.iter().map(|(name, value)| (name.to_string_lossy(), value.to_string_lossy()));
         vars.filter(move |(name, value)| name.starts_with(&start) && !value.trim().is_empty())
     }
 
@@ -203,13 +222,13 @@ impl Env {
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
         // Every change is one insertion, so what a panicking thread left behind is whole.
-        self.0.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl fmt::Debug for Env {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Env").field("prefix", &self.0.prefix).finish_non_exhaustive()
+        f.debug_struct("Env").field("prefix", &self.shared.prefix).finish_non_exhaustive()
     }
 }
 

@@ -66,7 +66,7 @@ impl Startup {
         let env = self.env.clone();
         let wait = self.lock_wait();
         let data_dir = self.data_dir();
-        let database = database_path(&env, &self.name);
+        let database = database_path(&env);
         let lock_path = env
             .var("LOCK_PATH")
             .describe("The lock file. It must be where every instance of the service sees it.")

@@ -107,7 +107,7 @@ impl Startup {
         Self {
             name: name.to_owned(),
             version: None,
-            env,
+            env: env.for_application(name),
             instance: InstanceId::mint(),
             plan,
             mode,
@@ -120,7 +120,8 @@ impl Startup {
         }
     }
 
-    /// The environment that the application is configured by.
+    /// The environment that the application is configured by. Stages are to read this one: it knows the
+    /// application's name, after which the data is named.
     #[must_use]
     pub fn env(&self) -> Env {
         self.env.clone()
@@ -130,7 +131,7 @@ impl Startup {
     /// it.
     #[must_use]
     pub fn data_dir(&self) -> PathBuf {
-        data_dir(&self.env, &self.name)
+        data_dir(&self.env)
     }
 
     /// Says which version this is, for reports: usually `env!("CARGO_PKG_VERSION")`.

@@ -109,12 +109,22 @@ impl Process {
     /// When it has not, or has ended.
     #[track_caller]
     pub fn wait_for(&mut self, text: &str) -> &mut Self {
+        self.wait_for_any(&[text])
+    }
+
+    /// Waits until it has printed one of `texts` on stderr, for a minute at most.
+    ///
+    /// # Panics
+    /// When it has not, or has ended.
+    #[track_caller]
+    pub fn wait_for_any(&mut self, texts: &[&str]) -> &mut Self {
         let deadline = Instant::now() + PATIENCE;
-        while !self.seen.contains(text) {
+        let wanted = || texts.join("` or `");
+        while !texts.iter().any(|text| self.seen.contains(text)) {
             match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(line) => self.seen.push_str(&line),
-                Err(RecvTimeoutError::Timeout) => panic!("no `{text}` in time:\n{}", self.seen),
-                Err(RecvTimeoutError::Disconnected) => panic!("it ended without `{text}`:\n{}", self.seen),
+                Err(RecvTimeoutError::Timeout) => panic!("no `{}` in time:\n{}", wanted(), self.seen),
+                Err(RecvTimeoutError::Disconnected) => panic!("it ended without `{}`:\n{}", wanted(), self.seen),
             }
         }
         self

@@ -6,11 +6,12 @@ use rusqlite::{ErrorCode, ffi};
 
 use crate::{
     codes::{
-        DB_BUSY, DB_CORRUPT, DB_DISK_FULL, DB_NOT_WRITABLE, FailureCode, STAGE_FAILED, STARTUP_INTERRUPTED,
+        DB_BUSY, DB_CORRUPT, DB_DISK_FULL, DB_IO, DB_NOT_WRITABLE, FailureCode, LOCK_LOST, STAGE_FAILED,
+        STAGE_PANICKED, STARTUP_INTERRUPTED,
     },
     contract::guard::LockLost,
-    error::{BoxError, ErrorKind, StageError},
-    instance::data_dir::{disk_full, is_full, not_writable, path_facts, quoted},
+    error::{BoxError, StageError},
+    instance::data_dir::{disk_full, free_space, is_full, not_writable, path_facts, quoted},
 };
 
 /// Why a call of [`Database`](super::Database) did not do its work. Nothing of it is in the database then.
@@ -59,9 +60,28 @@ impl DatabaseError {
     pub fn refused(reason: impl Into<BoxError>) -> Self {
         Self::Refused(reason.into())
     }
+
+    /// What an operator would look it up under: `db.disk-full`, `db.busy`, `lock.lost` and so on; `stage.failed`
+    /// where it is not about the database. A start hook that passes the error on says it with
+    /// `StageError::new(error.failure_code(), error)`.
+    #[must_use]
+    pub fn failure_code(&self) -> FailureCode {
+        match self {
+            Self::Sqlite(error) => code_of(error),
+            Self::Panicked(_) => STAGE_PANICKED,
+            Self::LockLost(_) => LOCK_LOST,
+            Self::Stopped | Self::Refused(_) => STAGE_FAILED,
+        }
+    }
 }
 
-const IO_FAILED: FailureCode = FailureCode { kind: ErrorKind::Io, ..STAGE_FAILED };
+/// An interruption that, if the time was up, means `db.migration-timeout`.
+pub(super) const MIGRATION_INTERRUPTED: FailureCode =
+    FailureCode { title: "A migration was interrupted", ..STARTUP_INTERRUPTED };
+
+/// With less than this left, a failure to write is taken as want of space: SQLite says "disk I/O error" where it
+/// finds none for the index of the log (`SQLITE_IOERR_SHMSIZE`).
+const FULL_BELOW: u64 = 64 * 1024;
 
 /// Which of SQLite's primary result codes means which failure code (<https://sqlite.org/rescode.html>).
 /// Whatever is not listed is a defect of the caller's.
@@ -75,13 +95,20 @@ const CODES: [(ErrorCode, FailureCode); 11] = [
     (ErrorCode::PermissionDenied, DB_NOT_WRITABLE),
     (ErrorCode::CannotOpen, DB_NOT_WRITABLE),
     (ErrorCode::DiskFull, DB_DISK_FULL),
-    (ErrorCode::SystemIoFailure, IO_FAILED),
+    (ErrorCode::SystemIoFailure, DB_IO),
     (ErrorCode::OperationInterrupted, STARTUP_INTERRUPTED),
 ];
 
 /// The failure code of an error of SQLite's; [`STAGE_FAILED`] where it does not say more.
 pub(super) fn code_of(error: &rusqlite::Error) -> FailureCode {
     sqlite(error).map_or(STAGE_FAILED, |(sqlite, _)| code_for(sqlite.code))
+}
+
+/// The same, told with a look at the disk that `path` is on.
+pub(super) fn code_at(error: &rusqlite::Error, path: &Path) -> FailureCode {
+    let code = code_of(error);
+    let full = code == DB_IO && free_space(path.parent().unwrap_or(path)).is_ok_and(|free| free < FULL_BELOW);
+    if full { DB_DISK_FULL } else { code }
 }
 
 /// SQLite's own text, without the statement that rusqlite adds to some errors: a migration can be pages
@@ -93,7 +120,7 @@ pub(super) fn message_of(error: &rusqlite::Error) -> String {
 
 /// An error of SQLite's while `doing` something with the file, for the operator.
 pub(super) fn sqlite_failed(error: &rusqlite::Error, doing: &str, path: &Path) -> StageError {
-    let code = code_of(error);
+    let code = code_at(error, path);
     let message = message_of(error);
     let failed = StageError::new(code, format!("cannot {doing}: {message}"))
         .fact("database", path.display().to_string())
@@ -102,11 +129,34 @@ pub(super) fn sqlite_failed(error: &rusqlite::Error, doing: &str, path: &Path) -
         failed.hint("end the other program that uses the file: a `sqlite3` shell, a backup, a second service")
     } else if code == DB_CORRUPT {
         advise_recovery(failed, path)
-    } else if code == DB_NOT_WRITABLE || code == DB_DISK_FULL {
-        path_facts(path).into_iter().fold(failed, |failed, fact| failed.fact(fact.name, fact.value))
+    } else if [DB_NOT_WRITABLE, DB_DISK_FULL, DB_IO].contains(&code) {
+        about_the_disk(failed, path)
     } else {
         failed
     }
+}
+
+/// Adds what is known about the place, and what can be done about a disk that does not take more.
+pub(super) fn about_the_disk(failed: StageError, path: &Path) -> StageError {
+    let code = failed.failure_code();
+    let failed = path_facts(path).into_iter().fold(failed, |failed, fact| failed.fact(fact.name, fact.value));
+    if code == DB_DISK_FULL {
+        failed.hint(format!(
+            "free space on it, or raise its quota: df -h {}",
+            quoted(path.parent().unwrap_or(path))
+        ))
+    } else if code == DB_IO {
+        failed
+            .hint("look for errors of the disk: dmesg | tail")
+            .hint("check limits on the size of files, and quotas")
+    } else {
+        failed
+    }
+}
+
+/// What goes wrong with the fence while the database is opened.
+pub(super) fn staged(error: DatabaseError) -> StageError {
+    StageError::new(error.failure_code(), error)
 }
 
 /// An error of the operating system's while `doing` something with the path.
@@ -117,11 +167,11 @@ pub(super) fn system_failed(error: &io::Error, doing: &str, path: &Path) -> Stag
     if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) {
         return not_writable(path, error);
     }
-    StageError::new(IO_FAILED, format!("cannot {doing}: {error}")).fact("path", path.display().to_string())
+    StageError::new(DB_IO, format!("cannot {doing}: {error}")).fact("path", path.display().to_string())
 }
 
 /// What to do with a file that is damaged. The file itself is never touched by this library.
-fn advise_recovery(failed: StageError, path: &Path) -> StageError {
+pub(super) fn advise_recovery(failed: StageError, path: &Path) -> StageError {
     let directory = quoted(path.parent().unwrap_or(path));
     failed
         .hint(format!("copy the evidence first: cp -a {directory} {directory}.broken"))

@@ -1,7 +1,7 @@
 //! What the stages and the application get to use.
 
 use std::{
-    fmt,
+    fmt, fs,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -11,11 +11,14 @@ use rusqlite::{Connection, Transaction};
 use tokio::time::{Instant, timeout};
 
 use super::{
+    claim::Identity,
     errors::{DatabaseError, sqlite_failed},
     fence,
+    opening::Place,
     threads::Threads,
 };
 use crate::{
+    codes::DB_IO,
     contract::guard::WorkerGuard,
     error::{ErrorKind, StageError, StageResult},
 };
@@ -36,13 +39,14 @@ const HEALTH_LIMIT: Duration = Duration::from_secs(2);
 /// After its stage was stopped, every call answers [`DatabaseError::Stopped`].
 pub struct Database {
     path: PathBuf,
+    place: Place,
     threads: Arc<Threads>,
     worker: WorkerGuard,
 }
 
 impl Database {
-    pub(super) fn new(path: PathBuf, threads: Arc<Threads>, worker: WorkerGuard) -> Self {
-        Self { path, threads, worker }
+    pub(super) fn new(path: PathBuf, place: Place, threads: Arc<Threads>, worker: WorkerGuard) -> Self {
+        Self { path, place, threads, worker }
     }
 
     /// Runs `closure` in a transaction that writes only while this process is the only worker: the same as
@@ -136,13 +140,25 @@ impl Database {
         self.threads.stop(deadline).await
     }
 
-    /// Reads the first page, which fails on a file that was replaced by something else or cannot be read.
+    /// Reads the first page, which writes nothing and fails on a file that cannot be read, and looks whether the
+    /// file is still the one at its path.
     pub(super) async fn health(&self) -> StageResult<()> {
-        let query = self.read(|connection| {
-            Ok(connection.pragma_query_value(None, "schema_version", |row| row.get::<_, i64>(0))?)
+        let place = self.place.clone();
+        let query = self.read(move |connection| {
+            // First, because a file that is gone explains whatever SQLite would say next.
+            if !fs::metadata(&place.file).is_ok_and(|found| Identity::of(&found) == place.identity) {
+                return Ok(false);
+            }
+            connection.pragma_query_value(None, "schema_version", |row| row.get::<_, i64>(0))?;
+            Ok(true)
         });
         match timeout(HEALTH_LIMIT, query).await {
-            Ok(Ok(_)) => Ok(()),
+            Ok(Ok(true)) => Ok(()),
+            Ok(Ok(false)) => Err(StageError::new(
+                DB_IO,
+                format!("{} was deleted or replaced while it was in use", self.place.file.display()),
+            )
+            .hint("what is written from now on is lost when the service stops: restart it after the file is back")),
             Ok(Err(DatabaseError::Sqlite(error))) => {
                 Err(sqlite_failed(&error, "read the database", &self.path))
             }

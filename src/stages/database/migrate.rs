@@ -1,18 +1,20 @@
 //! Bringing the schema up to date, one transaction for each migration.
 
-use std::path::Path;
+use std::{path::Path, time::Instant};
 
 use rusqlite::{Connection, Transaction};
 use rusqlite_migration::{HookError, M, Migrations};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    errors::{code_of, message_of, printable, sqlite_failed},
+    backup,
+    errors::{MIGRATION_INTERRUPTED, about_the_disk, code_at, message_of, printable, sqlite_failed},
     fence,
-    threads::Plan,
+    opening::Plan,
 };
 use crate::{
-    codes::{DB_CORRUPT, DB_MIGRATION_FAILED, DB_SCHEMA_NEWER, LOCK_LOST, STAGE_FAILED, STARTUP_INTERRUPTED},
+    codes::{DB_DISK_FULL, DB_IO, DB_MIGRATION_FAILED, LOCK_LOST, STAGE_FAILED, STARTUP_INTERRUPTED},
+    contract::state::format_elapsed,
     error::{StageError, StageResult},
 };
 
@@ -47,38 +49,17 @@ impl Migration {
     }
 }
 
-/// How many of the migrations the database has seen. A file that is newer or foreign is refused before
-/// anything is written to it.
-pub(super) fn seen(connection: &Connection, migrations: &[Migration], path: &Path) -> StageResult<usize> {
-    let failed = |doing| move |error: rusqlite::Error| sqlite_failed(&error, doing, path);
-    let total = migrations.len();
-    if total == 0 {
-        return Ok(0);
-    }
-    let version: i64 = connection
-        .pragma_query_value(None, "user_version", |row| row.get(0))
-        .map_err(failed("read the version of the schema"))?;
-    match usize::try_from(version) {
-        Ok(seen) if seen <= total => Ok(seen),
-        Ok(_) => Err(newer(version, total, path)),
-        Err(_) => Err(foreign(version, path)),
-    }
-}
-
-/// Applies what is missing, each under the fence. `step` is told of each migration before it begins, `cut` is
-/// looked at.
+/// Applies what is missing after the first `seen`, each under the fence. `backup` is the copy from before.
 pub(super) fn run(
     connection: &mut Connection,
     plan: &Plan,
     seen: usize,
+    backup: Option<&Path>,
     cut: &CancellationToken,
 ) -> StageResult<()> {
-    let Plan { path, migrations, worker, step, .. } = plan;
+    let Plan { path, settings, worker, step, .. } = plan;
     let failed = |doing| move |error: rusqlite::Error| sqlite_failed(&error, doing, path);
-    let total = migrations.len();
-    if seen == total {
-        return Ok(());
-    }
+    let total = settings.migrations.len();
     let under_fence = |each: &Migration| {
         let worker = worker.clone();
         let passes = move |transaction: &Transaction<'_>| {
@@ -86,39 +67,40 @@ pub(super) fn run(
         };
         M::up_with_hook(each.sql, passes).comment(each.name).foreign_key_check()
     };
-    let all = Migrations::new(migrations.iter().map(under_fence).collect());
+    let all = Migrations::new(settings.migrations.iter().map(under_fence).collect());
     // `DROP TABLE` of a parent would delete the rows of its children if foreign keys were enforced
     // (https://sqlite.org/lang_altertable.html#making_other_kinds_of_table_schema_changes).
     enforce_foreign_keys(connection, false).map_err(failed("prepare the migration"))?;
-    for (index, migration) in migrations.iter().enumerate().skip(seen) {
+    let begun = Instant::now();
+    for (index, migration) in settings.migrations.iter().enumerate().skip(seen) {
         let place = format!("migration {}/{total} {}", index + 1, migration.name);
         if cut.is_cancelled() {
-            return Err(StageError::new(STARTUP_INTERRUPTED, format!("stopped before {place}")));
+            return Err(StageError::new(MIGRATION_INTERRUPTED, format!("stopped before {place}")));
         }
         step(place.clone());
-        all.to_version(connection, index + 1)
-            .map_err(|error| migration_failed(&error, &place, index, path))?;
+        let this = Instant::now();
+        all.to_version(connection, index + 1).map_err(|error| {
+            let error = migration_failed(&error, &place, index, path);
+            let error = error.fact("it took", format_elapsed(this.elapsed()));
+            if index == seen {
+                return error;
+            }
+            let earlier = format_elapsed(this.duration_since(begun));
+            let error =
+                error.fact("before it", format!("migrations {}-{index}, {earlier}, are done", seen + 1));
+            match backup {
+                Some(kept) if error.failure_code() == DB_MIGRATION_FAILED => {
+                    error.hint(backup::how_to_restore(kept, path))
+                }
+                _ => error,
+            }
+        })?;
     }
     enforce_foreign_keys(connection, true).map_err(failed("finish the migration"))
 }
 
 pub(super) fn enforce_foreign_keys(connection: &Connection, on: bool) -> rusqlite::Result<()> {
     connection.pragma_update(None, "foreign_keys", on)
-}
-
-fn newer(version: i64, total: usize, path: &Path) -> StageError {
-    StageError::new(DB_SCHEMA_NEWER, format!("the database has schema {version}, this version knows {total}"))
-        .fact("database", path.display().to_string())
-        .fact("schema", version.to_string())
-        .fact("known", total.to_string())
-        .hint("start the newer version again")
-        .hint(format!("or restore the backup from before the upgrade to {}", path.display()))
-}
-
-fn foreign(version: i64, path: &Path) -> StageError {
-    StageError::new(DB_CORRUPT, format!("the database has schema {version}: it belongs to something else"))
-        .fact("database", path.display().to_string())
-        .fact("schema", version.to_string())
 }
 
 fn migration_failed(
@@ -130,17 +112,28 @@ fn migration_failed(
     let (code, message) = if let rusqlite_migration::Error::Hook(lost) = error {
         (LOCK_LOST, lost.clone())
     } else if let rusqlite_migration::Error::RusqliteError { err, .. } = error {
-        (code_of(err), message_of(err))
+        (code_at(err, path), message_of(err))
     } else if let rusqlite_migration::Error::ForeignKeyCheck(rows) = error {
         (STAGE_FAILED, format!("{} rows would point to rows that are not there", rows.len()))
     } else {
         (STAGE_FAILED, printable(&error.to_string()))
     };
-    // A full disk or a lock is no fault of the migration's, and has its own code.
-    let code = if code == STAGE_FAILED { DB_MIGRATION_FAILED } else { code };
-    StageError::new(code, format!("{place}: {message}"))
+    let code = match code {
+        // A full disk or a lock is no fault of the migration's, and has its own code.
+        STAGE_FAILED => DB_MIGRATION_FAILED,
+        STARTUP_INTERRUPTED => MIGRATION_INTERRUPTED,
+        code => code,
+    };
+    let failed = StageError::new(code, format!("{place}: {message}"))
         .fact("database", path.display().to_string())
         .fact("migration", place.to_owned())
         .fact("SQLite", message)
-        .fact("schema", format!("{complete}, unchanged by this migration"))
+        .fact("schema", format!("{complete}, unchanged by this migration"));
+    match code {
+        DB_DISK_FULL | DB_IO => about_the_disk(failed, path),
+        DB_MIGRATION_FAILED => {
+            failed.hint("start the previous version again, and send its developers this report")
+        }
+        _ => failed,
+    }
 }

@@ -4,14 +4,21 @@
 //! results come out, and no async thread ever waits for the disk. Stopping it finishes the writes that
 //! wait and leaves one file without a write-ahead log.
 
+mod backup;
 mod busy;
+mod claim;
 mod errors;
 mod fence;
 mod handle;
+mod header;
+mod integrity;
 mod migrate;
 mod open;
+mod opening;
+mod origin;
 mod preflight;
 mod queue;
+mod settings;
 mod threads;
 
 use std::{
@@ -22,19 +29,19 @@ use std::{
 
 use tokio::time::Instant;
 
-pub use self::{errors::DatabaseError, handle::Database, migrate::Migration};
+pub use self::{errors::DatabaseError, handle::Database, integrity::Integrity, migrate::Migration};
 use self::{
-    errors::system_failed,
-    threads::{Plan, Threads},
+    errors::{MIGRATION_INTERRUPTED, system_failed},
+    opening::Plan,
+    threads::Threads,
 };
 use crate::{
-    codes::{DB_MIGRATION_TIMEOUT, STARTUP_INTERRUPTED},
+    codes::{DB_MIGRATION_TIMEOUT, STAGE_FAILED, STARTUP_INTERRUPTED},
     contract::{
         context::{StageContext, StopContext},
         stage::Stage,
     },
     error::{StageError, StageResult},
-    settings::{Env, paths::database_path},
 };
 /// The crate whose types [`Database`] hands to closures, so that applications use the same version of it.
 pub use rusqlite;
@@ -54,42 +61,50 @@ pub use rusqlite;
 /// - A write that was acknowledged survives a crash and a power failure (`synchronous=FULL`), as far as the
 ///   disk keeps what it promises.
 /// - Foreign keys are enforced, except while a migration runs, after which they are checked.
-/// - A migration is applied whole or not at all, also when the start is cancelled or runs out of time; the
-///   rollback ends only when the file is let go of.
+/// - A migration is applied whole or not at all, also when the start is cancelled, runs out of time or is killed;
+///   the rollback ends only when the file is let go of. Before the first one a copy of the file is made.
 /// - A file that is damaged, foreign, or newer than the program is refused and not changed. A new file is
-///   created with mode 0640. Of its directory only the last part is created: if more is missing, that is
-///   usually a volume that is not mounted.
+///   created with mode 0640, a backup with 0600. Of its directory only the last part is created: if more is missing,
+///   that is usually a volume that is not mounted.
+///
+/// No other part of the process may have the file open while the stage starts (but a second stage of this kind may):
+/// closing a file gives up the locks of all who have it open.
 ///
 /// # Failure codes
-/// `db.dir-missing`, `db.not-writable`, `db.corrupt`, `db.busy`, `db.disk-full`, `db.schema-newer`,
-/// `db.migration-failed`, `db.migration-timeout`.
+/// `db.dir-missing`, `db.not-writable`, `db.foreign`, `db.corrupt`, `db.busy`, `db.disk-full`, `db.io`,
+/// `db.schema-newer`, `db.migration-failed`, `db.migration-timeout`. `docs/database.md` says when, and what to do.
 #[derive(Clone, Debug)]
 pub struct SqliteDatabase {
     name: &'static str,
     path: PathBuf,
     migrations: &'static [Migration],
+    application_id: i32,
     readers: usize,
     busy_timeout: Duration,
+    integrity: Integrity,
+    integrity_limit: Duration,
+    backups: usize,
+    /// Of the variables that it was read from, for advice.
+    prefix: Option<String>,
 }
 
 impl SqliteDatabase {
-    /// The database in the file `path`, as a stage named `database`, with two readers and 5 s of patience.
+    /// The database in the file `path`, as a stage named `database`, with two readers, 5 s of patience, a quick check
+    /// for damage of at most 5 s, and the backups of three migrations.
     #[must_use]
     pub fn at(path: impl Into<PathBuf>) -> Self {
         Self {
             name: "database",
             path: path.into(),
             migrations: &[],
+            application_id: 0,
             readers: 2,
             busy_timeout: Duration::from_secs(5),
+            integrity: Integrity::Quick,
+            integrity_limit: Duration::from_secs(5),
+            backups: 3,
+            prefix: None,
         }
-    }
-
-    /// The same in the file that the environment names: `<P>_DATABASE_PATH`, or `<name>.db` in `<P>_DATA_DIR`, where
-    /// `<name>` is the prefix in small letters with hyphens. The lock lies beside it.
-    #[must_use]
-    pub fn from_env(env: &Env) -> Self {
-        Self::at(database_path(env, &env.prefix().to_ascii_lowercase().replace('_', "-")))
     }
 
     /// Names the stage, for a service with more than one database.
@@ -103,6 +118,33 @@ impl SqliteDatabase {
     #[must_use]
     pub fn migrations(mut self, migrations: &'static [Migration]) -> Self {
         self.migrations = migrations;
+        self
+    }
+
+    /// A number of the application's own choice that marks its files, so that a file of another application is
+    /// never taken for its own. A file without any mark is marked when it is opened for the first time; one with
+    /// another mark is refused. Without this, every marked file is, and one whose tables no migration made.
+    ///
+    /// See <https://sqlite.org/pragma.html#pragma_application_id>.
+    #[must_use]
+    pub fn application_id(mut self, id: i32) -> Self {
+        self.application_id = id;
+        self
+    }
+
+    /// How thoroughly the file is checked for damage at each start, and how long that may take. After that time
+    /// the file is used unchecked, with a warning in the log.
+    #[must_use]
+    pub fn integrity(mut self, how: Integrity, limit: Duration) -> Self {
+        (self.integrity, self.integrity_limit) = (how, limit);
+        self
+    }
+
+    /// How many backups are kept, each from before the migrations of one start; 0 makes none. They lie beside
+    /// the file as `<file>.schema-<n>.backup`, where `n` is how many migrations the copy has seen.
+    #[must_use]
+    pub fn backups(mut self, keep: usize) -> Self {
+        self.backups = keep;
         self
     }
 
@@ -141,12 +183,13 @@ impl Stage for SqliteDatabase {
             .map_err(|error| system_failed(&error, "find the database", &self.path))?;
         let told = cx.clone();
         let (threads, mut opened) = Threads::start(Plan {
+            settings: self.clone(),
             path: path.clone(),
-            migrations: self.migrations,
-            readers: self.readers,
-            busy_timeout: self.busy_timeout,
             worker: cx.worker(),
-            step: Box::new(move |step| told.step(step)),
+            step: Box::new(move |step| {
+                tracing::info!(target: "solostart", stage = told.stage(), step);
+                told.step(step);
+            }),
         })?;
         let threads = Arc::new(threads);
         let undo = threads.clone();
@@ -160,8 +203,8 @@ impl Stage for SqliteDatabase {
             () = given_up => opened.await,
         };
         match result {
-            Ok(Ok(())) => Ok(Database::new(path, threads, cx.worker())),
-            Ok(Err(error)) => Err(if_too_late(error, &cx)),
+            Ok(Ok(place)) => Ok(Database::new(path, place, threads, cx.worker())),
+            Ok(Err(error)) => Err(interrupted_by_what(error, &cx)),
             Err(_) => Err(StageError::from("the thread of the database ended early")),
         }
     }
@@ -175,15 +218,15 @@ impl Stage for SqliteDatabase {
     }
 }
 
-/// A migration that was interrupted because the time was up: that is the limit's fault, and another start
-/// with the same limit would only interrupt it again.
-fn if_too_late(error: StageError, cx: &StageContext) -> StageError {
-    if error.failure_code() == STARTUP_INTERRUPTED && Instant::now() >= cx.deadline() {
-        error
-            .code(DB_MIGRATION_TIMEOUT)
-            .hint("give the stage more time: the migration begins again at each start")
-    } else {
-        error
+/// Says who ended a start that was interrupted. A migration whose time was up is the limit's fault, and another start
+/// with the same limit would only interrupt it again. For anything else the engine's own time-out says enough.
+fn interrupted_by_what(error: StageError, cx: &StageContext) -> StageError {
+    let late = Instant::now() >= cx.deadline();
+    match (error.failure_code(), late) {
+        (MIGRATION_INTERRUPTED, true) => error.code(DB_MIGRATION_TIMEOUT),
+        (MIGRATION_INTERRUPTED, false) => error.code(STARTUP_INTERRUPTED),
+        (STARTUP_INTERRUPTED, true) => error.code(STAGE_FAILED),
+        _ => error,
     }
 }
 

@@ -2,19 +2,32 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior, config::DbConfig};
 
 use super::{busy, errors::sqlite_failed, migrate::enforce_foreign_keys};
 use crate::error::{ErrorKind, StageError, StageResult};
 
-/// The connection that writes. The file exists already, so it is not created here.
+/// The connection that will write, and that so far only looks. The file exists already, so it is not created here.
+///
+/// `keep_log` says that a log lies beside the file. It then stays as it is if the file is refused: it belongs to
+/// the evidence, and copying it into a damaged file could damage more.
+pub(super) fn to_look(file: &Path, keep_log: bool) -> StageResult<Connection> {
+    let failed = |error: rusqlite::Error| sqlite_failed(&error, "open the database", file);
+    let connection = open(file, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(failed)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, keep_log).map_err(failed)?;
+    // The schema is only parsed when a statement needs it, and a damaged one should be found now.
+    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())).map_err(failed)?;
+    Ok(connection)
+}
+
+/// Lets a connection write that has looked.
 ///
 /// `synchronous=FULL`: a transaction that was committed is still there after a power failure. `NORMAL` would
 /// only promise an intact file with the last transactions missing
 /// (<https://sqlite.org/pragma.html#pragma_synchronous>).
-pub(super) fn writer(path: &Path) -> StageResult<Connection> {
+pub(super) fn to_write(connection: &mut Connection, path: &Path) -> StageResult<()> {
     let failed = |error: rusqlite::Error| sqlite_failed(&error, "open the database", path);
-    let mut connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(failed)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map_err(failed)?;
     let mode: String =
         connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0)).map_err(failed)?;
     if mode != "wal" {
@@ -24,24 +37,30 @@ pub(super) fn writer(path: &Path) -> StageResult<Connection> {
             .hint("put the database on a local file system"));
     }
     connection.pragma_update(None, "synchronous", "full").map_err(failed)?;
-    enforce_foreign_keys(&connection, true).map_err(failed)?;
-    // The schema is only parsed when a statement needs it, and a damaged one should be found now.
-    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())).map_err(failed)?;
+    enforce_foreign_keys(connection, true).map_err(failed)?;
     // A transaction that begins by reading would fail half-way when another program wrote in between.
     connection.set_transaction_behavior(TransactionBehavior::Immediate);
-    Ok(connection)
+    Ok(())
 }
 
 /// A connection that reads, and that cannot be talked into writing.
-pub(super) fn reader(path: &Path) -> StageResult<Connection> {
-    open(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
-        .and_then(|connection| connection.pragma_update(None, "query_only", true).map(|()| connection))
-        .map_err(|error| sqlite_failed(&error, "open the database for reading", path))
+pub(super) fn reader(file: &Path) -> StageResult<Connection> {
+    open(file, OpenFlags::SQLITE_OPEN_READ_ONLY)
+        .and_then(|connection| {
+            connection.pragma_update(None, "query_only", true)?;
+            // SQLite opens the log, by its name, at the first query. That is to be now, not when the file may
+            // have been moved away.
+            connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+            Ok(connection)
+        })
+        .map_err(|error| sqlite_failed(&error, "open the database for reading", file))
 }
 
-fn open(path: &Path, access: OpenFlags) -> rusqlite::Result<Connection> {
+/// `file` has no links in it, so one that is found now was put there since.
+fn open(file: &Path, access: OpenFlags) -> rusqlite::Result<Connection> {
     // Each connection belongs to one thread, so SQLite need not lock it.
-    let connection = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    let always = OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    let connection = Connection::open_with_flags(file, access | always)?;
     busy::govern(&connection)?;
     Ok(connection)
 }

@@ -3,90 +3,185 @@
 //! file" (<https://sqlite.org/rescode.html#cantopen>).
 
 use std::{
-    fs::{File, Metadata, OpenOptions, metadata},
-    io::{ErrorKind, Read},
+    ffi::OsString,
+    fs::{File, Metadata, OpenOptions, canonicalize, metadata, symlink_metadata},
+    io::{self, ErrorKind, Read},
     os::unix::fs::OpenOptionsExt,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
-use rustix::fs::{Access, access};
+use rustix::{
+    fs::{Access, AtFlags, CWD, accessat},
+    io::Errno,
+};
 
-use super::errors::system_failed;
+use super::{
+    claim::{Claim, Identity},
+    errors::{advise_recovery, system_failed},
+    header,
+};
 use crate::{
     codes::DB_CORRUPT,
     error::{StageError, StageResult},
-    instance::data_dir::{not_writable, prepare},
+    instance::data_dir::{disk_full, free_space, not_writable, prepare},
 };
-
-/// What every SQLite file begins with (<https://sqlite.org/fileformat.html#the_database_header>).
-const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
 /// Owner and group; whoever backs the file up is put into the group. SQLite gives `-wal` and `-shm` the
 /// mode of the file itself.
 const MODE: u32 = 0o640;
 
+/// Below this nothing is opened: the index of the log alone takes 32 KiB, and the log of a busy service 4 MiB.
+const LEAST_FREE: u64 = 1024 * 1024;
+
+/// A file that is there, that this process may write, and that is a database or empty.
+pub(super) struct Looked {
+    /// Where it is, links followed: SQLite puts its own files beside that.
+    pub(super) file: PathBuf,
+    pub(super) identity: Identity,
+    /// Whether a log lies beside it that was not closed: after a crash.
+    pub(super) has_log: bool,
+    pub(super) claim: Claim,
+    /// Size and beginning, for a refusal of SQLite's.
+    seen: Option<(u64, Vec<u8>)>,
+}
+
 /// Makes sure that the file is there, and is a database or empty. An existing file is only read.
-pub(super) fn check(path: &Path) -> StageResult<()> {
+pub(super) fn check(path: &Path) -> StageResult<Looked> {
     // The directory must be writable too, because the write-ahead log is a file beside the database.
-    prepare(path.parent().unwrap_or(Path::new("/")))?;
-    match metadata(path) {
-        Ok(found) => file(path, &found),
-        Err(error) if error.kind() == ErrorKind::NotFound => create(path),
-        Err(error) => Err(system_failed(&error, "look at the database", path)),
+    prepare(parent(path))?;
+    if let Err(error) = symlink_metadata(path)
+        && error.kind() == ErrorKind::NotFound
+    {
+        create(path)?;
+    }
+    let failed = |error: io::Error| {
+        if error.kind() == ErrorKind::NotFound {
+            leads_nowhere(path)
+        } else {
+            system_failed(&error, "look at the database", path)
+        }
+    };
+    let file = canonicalize(path).map_err(failed)?;
+    if parent(&file) != parent(path) {
+        prepare(parent(&file))?;
+    }
+    let found = metadata(&file).map_err(failed)?;
+    regular(&file, found.is_file(), found.is_dir())?;
+    writable(&file)?;
+    let has_log = companions(&file)?;
+    space(parent(&file))?;
+    let identity = Identity::of(&found);
+    let (claim, head) = Claim::after(identity, || read(&file));
+    let looked = Looked { file, identity, has_log, claim, seen: head.transpose().map_err(failed)? };
+    match looked.fault() {
+        None => Ok(looked),
+        Some(fault) => {
+            let refused =
+                StageError::new(DB_CORRUPT, format!("{} is no usable database: {fault}", path.display()))
+                    .fact("database", path.display().to_string());
+            Err(looked.show(advise_recovery(refused, path)))
+        }
     }
 }
 
-fn file(path: &Path, found: &Metadata) -> StageResult<()> {
-    if !found.is_file() {
-        let what = if found.is_dir() { "a directory" } else { "not a regular file" };
-        return Err(StageError::new(DB_CORRUPT, format!("{} is {what}", path.display()))
-            .fact("database", path.display().to_string())
-            .hint(
-                "Docker makes a directory where a mounted file does not exist: mount the directory instead",
-            ));
+impl Looked {
+    fn fault(&self) -> Option<String> {
+        self.seen.as_ref().and_then(|(size, head)| header::fault(head, *size, self.has_log))
     }
-    access(path, Access::READ_OK | Access::WRITE_OK).map_err(|error| not_writable(path, &error.into()))
+
+    /// Adds to a refusal what the file looks like.
+    pub(super) fn show(&self, refused: StageError) -> StageError {
+        match &self.seen {
+            Some((size, head)) if refused.failure_code() == DB_CORRUPT => {
+                refused.fact("size", format!("{size} bytes")).fact("header", header::shown(head))
+            }
+            _ => refused,
+        }
+    }
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("/"))
+}
+
+fn read(file: &Path) -> io::Result<(u64, Vec<u8>)> {
+    let open = File::open(file)?;
+    let size = open.metadata()?.len();
+    let mut head = Vec::with_capacity(header::LENGTH);
+    open.take(header::LENGTH as u64).read_to_end(&mut head)?;
+    Ok((size, head))
+}
+
+fn regular(path: &Path, is_file: bool, is_dir: bool) -> StageResult<()> {
+    if is_file {
+        return Ok(());
+    }
+    let what = if is_dir { "a directory" } else { "not a regular file" };
+    Err(StageError::new(DB_CORRUPT, format!("{} is {what}", path.display()))
+        .fact("database", path.display().to_string())
+        .hint("Docker makes a directory where a mounted file does not exist: mount the directory instead"))
+}
+
+fn writable(path: &Path) -> StageResult<()> {
+    match accessat(CWD, path, Access::READ_OK | Access::WRITE_OK, AtFlags::EACCESS) {
+        // Kernels before 5.8 cannot tell about the effective user; opening the file will.
+        Ok(()) | Err(Errno::NOSYS) => Ok(()),
+        Err(error) => Err(not_writable(path, &error.into())),
+    }
+}
+
+/// The path of the file that SQLite keeps beside the database under this ending.
+pub(super) fn beside(file: &Path, ending: &str) -> PathBuf {
+    let mut name = OsString::from(file);
+    name.push(ending);
+    name.into()
+}
+
+/// What SQLite keeps beside the database must be ours to write as well: a service that was once run as
+/// root and was killed leaves files of root's there. Returns whether they hold something.
+fn companions(file: &Path) -> StageResult<bool> {
+    let mut has_log = false;
+    for ending in ["-wal", "-journal", "-shm"] {
+        let path = beside(file, ending);
+        let found: Metadata = match symlink_metadata(&path) {
+            Ok(found) => found,
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            Err(error) => return Err(system_failed(&error, "look at the database's log", &path)),
+        };
+        // Also a link is refused: SQLite never makes one.
+        regular(&path, found.is_file(), found.is_dir())?;
+        writable(&path)?;
+        has_log |= ending != "-shm" && found.len() > 0;
+    }
+    Ok(has_log)
+}
+
+fn space(dir: &Path) -> StageResult<()> {
+    match free_space(dir) {
+        Ok(free) if free < LEAST_FREE => Err(disk_full(dir, &Errno::NOSPC.into())),
+        // A file system that does not tell is given the benefit of the doubt; SQLite will see.
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+/// Refuses where fewer than `bytes` can be written beside `file`, and enough to go on after that.
+pub(super) fn space_for(bytes: u64, file: &Path) -> StageResult<()> {
+    match free_space(parent(file)) {
+        Ok(free) if free < bytes.saturating_add(LEAST_FREE) => {
+            Err(disk_full(parent(file), &Errno::NOSPC.into()))
+        }
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 /// Creates the empty file itself, because SQLite would create it readable for everyone. It never follows
 /// a link: `O_EXCL` fails on one, even on one that leads nowhere (open(2)).
 fn create(path: &Path) -> StageResult<()> {
-    match OpenOptions::new().write(true).create_new(true).mode(MODE).open(path) {
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            Err(StageError::new(DB_CORRUPT, format!("{} is a link that leads nowhere", path.display()))
-                .fact("database", path.display().to_string()))
-        }
-        Err(error) => Err(system_failed(&error, "create the database", path)),
-    }
+    let created = OpenOptions::new().write(true).create_new(true).mode(MODE).open(path);
+    created.map(drop).map_err(|error| system_failed(&error, "create the database", path))
 }
 
-/// Adds to SQLite's refusal what the file looks like.
-///
-/// Only for a file that no connection of this process has open: closing any descriptor of a file gives up
-/// all locks that the process holds on it, SQLite's too (<https://sqlite.org/howtocorrupt.html>, 2.2).
-pub(super) fn show_refused(refused: StageError, path: &Path) -> StageError {
-    if refused.failure_code() != DB_CORRUPT {
-        return refused;
-    }
-    let mut header = Vec::with_capacity(MAGIC.len());
-    let read = File::open(path).and_then(|file| {
-        let size = file.metadata()?.len();
-        file.take(MAGIC.len() as u64).read_to_end(&mut header).map(|_| size)
-    });
-    match read {
-        Ok(size) => refused.fact("size", format!("{size} bytes")).fact("header", shown(&header)),
-        // Whatever is wrong with the file, SQLite has said it.
-        Err(_) => refused,
-    }
-}
-
-/// Bytes of a file that may hold anything, as text where they are text.
-fn shown(header: &[u8]) -> String {
-    if header == MAGIC {
-        return "as it should be".to_owned();
-    }
-    let text: String =
-        header.iter().map(|each| if each.is_ascii_graphic() { char::from(*each) } else { '.' }).collect();
-    format!("`{text}`, expected `SQLite format 3`")
+fn leads_nowhere(path: &Path) -> StageError {
+    StageError::new(DB_CORRUPT, format!("{} is a link that leads nowhere", path.display()))
+        .fact("database", path.display().to_string())
 }

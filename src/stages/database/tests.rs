@@ -1,8 +1,12 @@
 //! All of these use real files, and the stage's hooks as the engine calls them.
 
+mod backups;
+mod elsewhere;
+mod faults;
 mod fencing;
 mod migrating;
 mod opening;
+mod soundness;
 mod stopping;
 mod using;
 
@@ -11,7 +15,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use super::{Database, Migration, SqliteDatabase};
+use super::{Database, Integrity, Migration, SqliteDatabase};
 use crate::{
     Stage, StageResult,
     stages::testing::{Start, stop_within},

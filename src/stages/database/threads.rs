@@ -1,14 +1,15 @@
 //! The threads that own the connections: one that writes, a few that read.
 //!
 //! They are threads of our own, not `spawn_blocking` nor a pool crate, because a start that is cancelled
-//! and a stop must interrupt a running statement and then wait until its thread has let go of the file.
+//! and a stop must interrupt a running statement and then wait until its thread has let go of the file
+//! (docs/adr/0006).
 //!
 //! The writer's thread opens everything and is the last to go: it joins the readers before the final
 //! checkpoint, which needs to be alone.
 
 use std::{
     io,
-    path::PathBuf,
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
     thread::{Builder, JoinHandle},
     time::Duration,
@@ -21,33 +22,30 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Migration, busy, errors::sqlite_failed, fence, migrate, open, preflight, queue::Queue};
+use super::{
+    SqliteDatabase, busy,
+    errors::sqlite_failed,
+    open,
+    opening::{Opened, Place, Plan, open_all},
+    queue::Queue,
+};
 use crate::{
     codes::STAGE_PANICKED,
-    contract::{guard::WorkerGuard, panic::contain},
+    contract::panic::contain,
     error::{ErrorKind, StageError, StageResult},
     stages::in_flight::soft_deadline,
 };
 
-/// What the threads need to know to begin.
-pub(super) struct Plan {
-    pub(super) path: PathBuf,
-    pub(super) migrations: &'static [Migration],
-    pub(super) readers: usize,
-    pub(super) busy_timeout: Duration,
-    /// Whose token the database is fenced for.
-    pub(super) worker: WorkerGuard,
-    /// Told of every step of the opening.
-    pub(super) step: Box<dyn Fn(String) + Send>,
-}
+/// How long the end waits for others that read, at most. Nothing is lost if they go on.
+const PATIENCE_TO_TIDY: Duration = Duration::from_secs(1);
 
-struct Shared {
+pub(super) struct Shared {
     writes: Queue,
     reads: Queue,
     /// One for each open connection.
     interrupts: Mutex<Vec<InterruptHandle>>,
     /// Cancelled when nothing is to be waited for any more.
-    cut: CancellationToken,
+    pub(super) cut: CancellationToken,
     /// Cancelled when the last connection is closed.
     done: CancellationToken,
 }
@@ -61,7 +59,7 @@ pub(super) struct Threads {
 
 impl Threads {
     /// Starts the writer's thread, which then opens the database and answers how that went.
-    pub(super) fn start(plan: Plan) -> StageResult<(Self, oneshot::Receiver<StageResult<()>>)> {
+    pub(super) fn start(plan: Plan) -> StageResult<(Self, oneshot::Receiver<StageResult<Place>>)> {
         let (opened, answer) = oneshot::channel();
         let shared = Arc::new(Shared {
             writes: Queue::new(),
@@ -159,7 +157,7 @@ impl Shared {
         self.reads.close();
     }
 
-    fn watch(&self, connection: &Connection) {
+    pub(super) fn watch(&self, connection: &Connection) {
         self.interrupts
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -168,9 +166,29 @@ impl Shared {
 }
 
 /// Readers that end, and are waited for, when this is dropped.
-struct Readers {
+pub(super) struct Readers {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
+}
+
+impl Readers {
+    pub(super) fn start(shared: &Arc<Shared>, settings: &SqliteDatabase, file: &Path) -> StageResult<Self> {
+        let mut readers = Self { shared: shared.clone(), threads: Vec::with_capacity(settings.readers) };
+        for number in 0..settings.readers {
+            let mut connection = open::reader(file)?;
+            shared.watch(&connection);
+            let (shared, busy_timeout) = (shared.clone(), settings.busy_timeout);
+            let thread = Builder::new()
+                .name(format!("solostart-db-reader-{number}"))
+                .spawn(move || {
+                    busy::wait_at_most(busy_timeout, shared.cut.clone());
+                    shared.reads.serve(&mut connection);
+                })
+                .map_err(no_thread)?;
+            readers.threads.push(thread);
+        }
+        Ok(readers)
+    }
 }
 
 impl Drop for Readers {
@@ -187,54 +205,28 @@ impl Drop for Readers {
 fn write_until_closed(
     shared: &Arc<Shared>,
     plan: Plan,
-    opened: oneshot::Sender<StageResult<()>>,
+    opened: oneshot::Sender<StageResult<Place>>,
 ) -> StageResult<()> {
-    busy::wait_at_most(plan.busy_timeout, shared.cut.clone());
+    busy::wait_at_most(plan.settings.busy_timeout, shared.cut.clone());
     let result = contain(|| open_all(shared, &plan))
         .unwrap_or_else(|panicked| Err(StageError::new(STAGE_PANICKED, panicked)));
     // It holds the start's context, which is of no use once the start has its answer.
     drop(plan.step);
-    let (mut connection, readers) = match result {
-        Ok(both) => both,
+    let Opened { readers, mut connection, claim, place } = match result {
+        Ok(all) => all,
         Err(error) => {
             // A start hook that went away has registered an undo, which only waits for this thread.
             let _unheard = opened.send(Err(error));
             return Ok(());
         }
     };
-    let _unheard = opened.send(Ok(()));
+    let _unheard = opened.send(Ok(place));
     shared.writes.serve(&mut connection);
     drop(readers);
-    close(connection, &shared.cut).map_err(|error| sqlite_failed(&error, "close the database", &plan.path))
-}
-
-fn open_all(shared: &Arc<Shared>, plan: &Plan) -> StageResult<(Connection, Readers)> {
-    (plan.step)("look at the file".to_owned());
-    preflight::check(&plan.path)?;
-    (plan.step)("open".to_owned());
-    let mut connection =
-        open::writer(&plan.path).map_err(|refused| preflight::show_refused(refused, &plan.path))?;
-    shared.watch(&connection);
-    let seen = migrate::seen(&connection, plan.migrations, &plan.path)?;
-    (plan.step)("raise the fence".to_owned());
-    fence::raise(&mut connection, &plan.worker, &plan.path)?;
-    migrate::run(&mut connection, plan, seen, &shared.cut)?;
-    (plan.step)("open for reading".to_owned());
-    let mut readers = Readers { shared: shared.clone(), threads: Vec::with_capacity(plan.readers) };
-    for number in 0..plan.readers {
-        let mut connection = open::reader(&plan.path)?;
-        shared.watch(&connection);
-        let (shared, busy_timeout) = (shared.clone(), plan.busy_timeout);
-        let thread = Builder::new()
-            .name(format!("solostart-db-reader-{number}"))
-            .spawn(move || {
-                busy::wait_at_most(busy_timeout, shared.cut.clone());
-                shared.reads.serve(&mut connection);
-            })
-            .map_err(no_thread)?;
-        readers.threads.push(thread);
-    }
-    Ok((connection, readers))
+    busy::wait_at_most(plan.settings.busy_timeout.min(PATIENCE_TO_TIDY), shared.cut.clone());
+    let closed = close(connection, &shared.cut);
+    drop(claim);
+    closed.map_err(|error| sqlite_failed(&error, "close the database", &plan.path))
 }
 
 /// The system has no thread to give: a limit on processes, most often, that others may free.
@@ -245,11 +237,24 @@ fn no_thread(error: io::Error) -> StageError {
 /// Leaves a file that needs no write-ahead log: a copy of it alone is a whole backup.
 fn close(connection: Connection, cut: &CancellationToken) -> rusqlite::Result<()> {
     if !cut.is_cancelled() {
-        // Both are a service to the next start; without them the file is just as sound.
-        let tidied = connection.execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE);");
-        if let Err(error) = tidied {
-            tracing::warn!(target: "solostart", %error, "the database was closed without a checkpoint");
+        // Both are a service to the next start; without them the file and its log are just as sound.
+        match tidy(&connection) {
+            Ok(0) => {}
+            Ok(_) => tracing::warn!(
+                target: "solostart",
+                "another program reads the database: what was written last stays in the log beside it"
+            ),
+            Err(error) => {
+                tracing::warn!(target: "solostart", %error, "the database was closed without a checkpoint");
+            }
         }
     }
     connection.close().map_err(|(_, error)| error)
+}
+
+/// Returns 0 unless somebody kept the log from being emptied
+/// (<https://sqlite.org/pragma.html#pragma_wal_checkpoint>).
+fn tidy(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.execute_batch("PRAGMA optimize;")?;
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
 }

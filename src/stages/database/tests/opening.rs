@@ -1,7 +1,7 @@
 use std::{
     fs,
     os::unix::{
-        fs::{PermissionsExt, symlink},
+        fs::{PermissionsExt, chown, symlink},
         process::CommandExt,
     },
     path::Path,
@@ -107,14 +107,17 @@ impl Site {
 async fn a_file_that_another_program_has_locked_is_busy() {
     let mut site = Site::new();
     site.stage = site.stage.busy_timeout(Duration::from_millis(50));
-    let outsider = site.outsider();
-    outsider.execute_batch("CREATE TABLE t (a); BEGIN EXCLUSIVE;").unwrap();
+    let database = site.up().await;
+    insert(&database, 1).await;
+    site.stop(&database).await.unwrap();
+    let mut other = elsewhere::holding(&site.file());
     let error = site.start().await.unwrap_err();
     assert_eq!(error.failure_code(), DB_BUSY, "{error}");
     assert!(error.is_retryable());
 
-    outsider.execute_batch("COMMIT").unwrap();
+    other.let_go();
     let database = site.up().await;
+    assert_eq!(count(&database).await, 1);
     site.stop(&database).await.unwrap();
 }
 
@@ -122,7 +125,8 @@ async fn a_file_that_another_program_has_locked_is_busy() {
 async fn a_start_that_waits_for_a_lock_ends_when_it_is_cancelled() {
     let mut site = Site::new();
     site.stage = site.stage.busy_timeout(Duration::from_secs(600));
-    site.outsider().execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t (a);").unwrap();
+    let database = site.up().await;
+    site.stop(&database).await.unwrap();
     let outsider = site.outsider();
     outsider.execute_batch("BEGIN IMMEDIATE").unwrap();
     let start = Start::unhurried();
@@ -157,45 +161,103 @@ async fn the_environment_says_where_the_file_is() {
         (env(&[]), "ban-board-data/ban-board.db"),
         (env(&[("BAN_BOARD_DATA_DIR", "/data")]), "/data/ban-board.db"),
         (env(&[("BAN_BOARD_DATA_DIR", "/data"), ("BAN_BOARD_DATABASE_PATH", "/srv/a.db")]), "/srv/a.db"),
+        (env(&[]).for_application("board"), "board-data/board.db"),
     ] {
         assert_eq!(SqliteDatabase::from_env(&vars).path(), Path::new(path));
         assert!(vars.check().unwrap().is_empty());
     }
 }
 
-/// Where the test below finds its file when it runs as another user.
+#[tokio::test]
+async fn the_environment_says_how_the_database_is_checked_kept_and_read() {
+    let set = [
+        ("SHOP_DATABASE_READERS", "7"),
+        ("SHOP_DATABASE_BUSY_TIMEOUT", "250ms"),
+        ("SHOP_DATABASE_INTEGRITY", "full"),
+        ("SHOP_DATABASE_INTEGRITY_LIMIT", "1m"),
+        ("SHOP_DATABASE_BACKUPS", "0"),
+    ];
+    let env = Env::from_vars("SHOP", set);
+    let read = SqliteDatabase::from_env(&env);
+    assert_eq!((read.readers, read.busy_timeout, read.backups), (7, Duration::from_millis(250), 0));
+    assert_eq!((read.integrity, read.integrity_limit), (Integrity::Full, Duration::from_mins(1)));
+    assert!(env.check().unwrap().is_empty());
+
+    let env = Env::from_vars("SHOP", set.map(|(name, _)| (name, "sometimes")));
+    let _stand_in = SqliteDatabase::from_env(&env);
+    let problems = env.check().unwrap_err().to_string();
+    assert!(set.iter().all(|(name, _)| problems.contains(name)), "{problems}");
+}
+
+/// Where the test below finds its file when it runs as another user, and which file is at fault.
 const PROTECTED: &str = "SOLOSTART_TEST_PROTECTED_FILE";
+const AT_FAULT: &str = "SOLOSTART_TEST_FILE_AT_FAULT";
+
+const NOBODY: u32 = 65_534;
+
+/// What a start of the stage is refused with.
+fn refusal_of(stage: &SqliteDatabase) -> crate::StageError {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(stage.start(Start::unhurried().cx, ())).unwrap_err()
+}
 
 #[test]
 fn a_file_that_belongs_to_somebody_else_is_not_writable() {
     if let Ok(path) = std::env::var(PROTECTED) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let start = Start::unhurried();
-        let error = runtime.block_on(SqliteDatabase::at(path).start(start.cx, ())).unwrap_err();
+        let error = refusal_of(&SqliteDatabase::at(path));
         assert_eq!(error.failure_code(), DB_NOT_WRITABLE, "{error}");
-        assert!(error.facts().iter().any(|fact| fact.value.contains("mode 0644")), "{error:?}");
+        let file = format!("{}, owner 0:0, mode 0644", std::env::var(AT_FAULT).unwrap());
+        assert!(error.facts().iter().any(|fact| fact.value == file), "{error:?}");
+        let user = format!("uid {NOBODY}, gid {NOBODY}");
+        assert!(error.facts().iter().any(|fact| fact.value == user), "{error:?}");
         return;
     }
-    let site = Site::new();
-    fs::write(site.file(), []).unwrap();
-    fs::set_permissions(site.file(), fs::Permissions::from_mode(0o644)).unwrap();
-    fs::set_permissions(site.dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
-    // Root may write everything, so the check runs in a process of a user without rights. The test binary
-    // is copied to where that user can reach it.
-    let program = site.dir.path().join("test-binary");
-    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
-    if !rustix::process::geteuid().is_root() {
-        fs::set_permissions(site.file(), fs::Permissions::from_mode(0o444)).unwrap();
-        return;
+    for at_fault in ["app.db", "app.db-wal", "app.db-shm", "app.db-journal"] {
+        let site = Site::new();
+        fs::set_permissions(site.dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        fs::write(site.file(), []).unwrap();
+        let file = site.dir.path().join(at_fault);
+        if !rustix::process::geteuid().is_root() {
+            // Without root there are no files of somebody else, but ones that the owner may not write.
+            fs::write(&file, []).unwrap();
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o444)).unwrap();
+            let error = refusal_of(&SqliteDatabase::at(site.file()));
+            assert_eq!(error.failure_code(), DB_NOT_WRITABLE, "{at_fault}: {error}");
+            continue;
+        }
+        chown(site.file(), Some(NOBODY), Some(NOBODY)).unwrap();
+        fs::write(&file, []).unwrap();
+        chown(&file, Some(0), Some(0)).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+        // The test binary is copied to where that user can reach it.
+        let program = site.dir.path().join("test-binary");
+        fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+        let name = "stages::database::tests::opening::a_file_that_belongs_to_somebody_else_is_not_writable";
+        let child = Command::new(program)
+            .args(["--exact", name])
+            .env(PROTECTED, site.file())
+            .env(AT_FAULT, &file)
+            .uid(NOBODY)
+            .gid(NOBODY)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&child.stdout);
+        assert!(child.status.success() && said.contains("1 passed"), "{at_fault}: {said}");
     }
-    let name = "stages::database::tests::opening::a_file_that_belongs_to_somebody_else_is_not_writable";
-    let child = Command::new(program)
-        .args(["--exact", name])
-        .env(PROTECTED, site.file())
-        .uid(65_534)
-        .gid(65_534)
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&child.stdout);
-    assert!(child.status.success() && said.contains("1 passed"), "{said}");
+}
+
+#[tokio::test]
+async fn a_link_to_the_file_is_followed_and_one_in_its_logs_place_is_not() {
+    let (site, real) = (Site::new(), Site::new());
+    symlink(real.file(), site.file()).unwrap();
+    fs::write(real.file(), []).unwrap();
+    let database = site.up().await;
+    insert(&database, 1).await;
+    assert!(real.files().contains(&"app.db-wal".to_owned()));
+    site.stop(&database).await.unwrap();
+
+    symlink(site.dir.path().join("elsewhere"), real.dir.path().join("app.db-wal")).unwrap();
+    let error = site.start().await.unwrap_err();
+    assert!(error.to_string().contains("app.db-wal is not a regular file"), "{error}");
+    assert_eq!(site.files(), ["app.db"]);
 }

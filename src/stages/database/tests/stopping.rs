@@ -41,8 +41,8 @@ async fn a_write_that_is_too_long_for_the_stop_is_interrupted_and_rolled_back() 
     assert!(futures_util::poll!(&mut long).is_pending());
     assert!(futures_util::poll!(&mut queued).is_pending());
     let began = Instant::now();
-    let error = site.stage.stop(database.clone(), stop_within(Duration::from_millis(400))).await.unwrap_err();
-    assert!(began.elapsed() < Duration::from_millis(400), "{:?}", began.elapsed());
+    let error = site.stage.stop(database.clone(), stop_within(Duration::from_secs(3))).await.unwrap_err();
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
     assert!(error.to_string().contains("interrupted"), "{error}");
     site.assert_let_go();
     assert!(matches!(long.await, Err(DatabaseError::Sqlite(_))));
@@ -62,8 +62,8 @@ async fn a_closure_that_hangs_outside_of_sqlite_is_told_before_the_deadline() {
     }));
     assert!(futures_util::poll!(&mut hanging).is_pending());
     let began = Instant::now();
-    let error = site.stage.stop(database.clone(), stop_within(Duration::from_millis(200))).await.unwrap_err();
-    assert!(began.elapsed() < Duration::from_millis(200), "{:?}", began.elapsed());
+    let error = site.stage.stop(database.clone(), stop_within(Duration::from_secs(3))).await.unwrap_err();
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
     assert!(error.to_string().contains("cannot interrupt"), "{error}");
     drop(release);
     hanging.await.unwrap();

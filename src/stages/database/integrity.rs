@@ -1,0 +1,95 @@
+//! Looking for damage before the database is used.
+
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use rusqlite::Connection;
+use tokio_util::sync::CancellationToken;
+
+use super::errors::{advise_recovery, code_of, printable, sqlite_failed};
+use crate::{
+    codes::{DB_CORRUPT, STARTUP_INTERRUPTED},
+    error::{StageError, StageResult},
+};
+
+/// How thoroughly the file is looked at before it is used.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[non_exhaustive]
+pub enum Integrity {
+    /// Not at all.
+    Off,
+    /// `PRAGMA quick_check`: every page and every row is read, in a time that grows with the size of the file.
+    #[default]
+    Quick,
+    /// `PRAGMA integrity_check`: also that every index says the same as its table, which takes several times
+    /// as long.
+    Full,
+}
+
+/// How many findings are reported; one would do to refuse the file.
+const FINDINGS: usize = 3;
+
+/// Between how many steps of SQLite's the clock is looked at. A step reads a cell or a page.
+const STEPS: i32 = 1000;
+
+/// Refuses a damaged file. After `limit` the check is given up and the start goes on: a large file must not
+/// keep the service from starting.
+pub(super) fn check(
+    connection: &Connection,
+    how: Integrity,
+    limit: Duration,
+    cut: &CancellationToken,
+    path: &Path,
+) -> StageResult<()> {
+    let pragma = match how {
+        Integrity::Off => return Ok(()),
+        Integrity::Quick => "quick_check",
+        Integrity::Full => "integrity_check",
+    };
+    let failed = |error: rusqlite::Error| sqlite_failed(&error, "check the database", path);
+    let (until, cancelled) = (Instant::now() + limit, cut.clone());
+    connection
+        .progress_handler(STEPS, Some(move || cancelled.is_cancelled() || Instant::now() >= until))
+        .map_err(failed)?;
+    let found = findings(connection, pragma);
+    connection.progress_handler(0, None::<fn() -> bool>).map_err(failed)?;
+    match found {
+        Ok(found) if found == ["ok"] => Ok(()),
+        Ok(found) => Err(damaged(&found, path)),
+        Err(error) if code_of(&error) != STARTUP_INTERRUPTED => Err(failed(error)),
+        Err(_) if cut.is_cancelled() => {
+            Err(StageError::new(STARTUP_INTERRUPTED, "stopped while the database was checked"))
+        }
+        Err(_) => {
+            tracing::warn!(
+                target: "solostart", database = %path.display(), ?limit,
+                "the database is too large to be checked in this time; it is used unchecked"
+            );
+            Ok(())
+        }
+    }
+}
+
+fn findings(connection: &Connection, pragma: &str) -> rusqlite::Result<Vec<String>> {
+    let mut statement = connection.prepare(&format!("PRAGMA {pragma}({FINDINGS})"))?;
+    let mut found: Vec<String> = Vec::new();
+    for row in statement.query_map([], |row| row.get(0))? {
+        match row {
+            Ok(finding) => found.push(finding),
+            // What was found first says more than the damage that ended the search.
+            Err(error) if code_of(&error) == DB_CORRUPT && !found.is_empty() => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
+}
+
+fn damaged(found: &[String], path: &Path) -> StageError {
+    let first = found.first().map_or_else(String::new, |first| printable(first));
+    let error = StageError::new(DB_CORRUPT, format!("{} is damaged: {first}", path.display()))
+        .fact("database", path.display().to_string());
+    let error = found.iter().fold(error, |error, finding| error.fact("finding", printable(finding)));
+    advise_recovery(error, path)
+}

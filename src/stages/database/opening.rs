@@ -1,0 +1,73 @@
+//! From a path to open connections: each step in its order, on the writer's thread.
+
+use std::{path::PathBuf, sync::Arc};
+
+use rusqlite::Connection;
+
+use super::{
+    SqliteDatabase, backup,
+    claim::{Claim, Identity},
+    fence, integrity, migrate, open, origin, preflight,
+    threads::{Readers, Shared},
+};
+use crate::{contract::guard::WorkerGuard, error::StageResult};
+
+/// What the threads need to know to begin.
+pub(super) struct Plan {
+    pub(super) settings: SqliteDatabase,
+    /// Absolute.
+    pub(super) path: PathBuf,
+    /// Whose token the database is fenced for.
+    pub(super) worker: WorkerGuard,
+    /// Told of every step of the opening.
+    pub(super) step: Box<dyn Fn(String) + Send>,
+}
+
+/// A database that is open. The order of the fields is the order in which they are to be dropped.
+pub(super) struct Opened {
+    pub(super) readers: Readers,
+    pub(super) connection: Connection,
+    pub(super) claim: Claim,
+    pub(super) place: Place,
+}
+
+/// Which file is open.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    /// The path with links followed.
+    pub(super) file: PathBuf,
+    pub(super) identity: Identity,
+}
+
+/// Until the file is known to be sound and ours, nothing is written to it.
+pub(super) fn open_all(shared: &Arc<Shared>, plan: &Plan) -> StageResult<Opened> {
+    let (settings, path) = (&plan.settings, &plan.path);
+    (plan.step)("look at the file".to_owned());
+    let looked = preflight::check(path)?;
+    (plan.step)("open".to_owned());
+    let mut connection =
+        open::to_look(&looked.file, looked.has_log).map_err(|refused| looked.show(refused))?;
+    shared.watch(&connection);
+    let origin = origin::judge(&connection, settings, path)?;
+    if !origin.empty {
+        (plan.step)("check for damage".to_owned());
+        integrity::check(&connection, settings.integrity, settings.integrity_limit, &shared.cut, path)
+            .map_err(|refused| looked.show(refused))?;
+    }
+    open::to_write(&mut connection, path)?;
+    (plan.step)("raise the fence".to_owned());
+    fence::raise(&mut connection, &plan.worker, path)?;
+    origin.mark(&mut connection, &plan.worker, path)?;
+    if origin.seen < settings.migrations.len() {
+        let kept = if origin.empty {
+            None
+        } else {
+            backup::make(&connection, plan, &looked.file, origin.seen, &shared.cut)?
+        };
+        migrate::run(&mut connection, plan, origin.seen, kept.as_deref(), &shared.cut)?;
+    }
+    (plan.step)("open for reading".to_owned());
+    let readers = Readers::start(shared, settings, &looked.file)?;
+    let place = Place { file: looked.file, identity: looked.identity };
+    Ok(Opened { readers, connection, claim: looked.claim, place })
+}
