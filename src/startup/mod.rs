@@ -260,10 +260,6 @@ impl Startup {
         self.prepare()?.prepared.start().await
     }
 
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
-
     pub(crate) fn instance(&self) -> InstanceId {
         self.instance
     }

@@ -124,7 +124,9 @@ impl Process {
             match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(line) => self.seen.push_str(&line),
                 Err(RecvTimeoutError::Timeout) => panic!("no `{}` in time:\n{}", wanted(), self.seen),
-                Err(RecvTimeoutError::Disconnected) => panic!("it ended without `{}`:\n{}", wanted(), self.seen),
+                Err(RecvTimeoutError::Disconnected) => {
+                    panic!("it ended without `{}`:\n{}", wanted(), self.seen)
+                }
             }
         }
         self

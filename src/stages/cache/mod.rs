@@ -226,8 +226,7 @@ impl<K, V, N> Cache<K, V, N> {
         K: Serialize + DeserializeOwned,
         V: Serialize + DeserializeOwned,
     {
-        let service = env.prefix().to_ascii_lowercase().replace('_', "-");
-        let path = data_dir(env, &service).join(format!("{}.cache", self.name));
+        let path = data_dir(env).join(format!("{}.cache", self.name));
         self.saved_in(path)
     }
 }

@@ -169,6 +169,14 @@ impl SqliteDatabase {
     }
 }
 
+impl SqliteDatabase {
+    /// Absolute, because `:memory:` and other names that mean something to SQLite are files here.
+    fn absolute(&self) -> StageResult<PathBuf> {
+        std::path::absolute(&self.path)
+            .map_err(|error| system_failed(&error, "find the database", &self.path))
+    }
+}
+
 impl Stage for SqliteDatabase {
     type Needs = ();
     type Output = Database;
@@ -177,10 +185,14 @@ impl Stage for SqliteDatabase {
         self.name
     }
 
+    fn check(&self) -> StageResult<()> {
+        let path = self.absolute()?;
+        // A file that is not there would be made by the start, in a directory that `worker-mode` looks at.
+        if path.try_exists().unwrap_or(true) { preflight::check(&path).map(drop) } else { Ok(()) }
+    }
+
     async fn start(&self, cx: StageContext, (): ()) -> StageResult<Database> {
-        // Absolute, because `:memory:` and other names that mean something to SQLite are files here.
-        let path = std::path::absolute(&self.path)
-            .map_err(|error| system_failed(&error, "find the database", &self.path))?;
+        let path = self.absolute()?;
         let told = cx.clone();
         let (threads, mut opened) = Threads::start(Plan {
             settings: self.clone(),
