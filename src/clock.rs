@@ -16,7 +16,8 @@ pub(crate) fn boot_time() -> Duration {
     Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
 }
 
-/// The wall clock, for people only: it can be stepped, so nothing is ever decided by it.
+/// The wall clock. It can be stepped, so nothing is decided by it but what belongs to people: the hour of a cron
+/// job, and how long a saved cache lay on the disk.
 #[must_use]
 pub(crate) fn wall_clock() -> jiff::Timestamp {
     jiff::Timestamp::now()

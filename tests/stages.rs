@@ -4,7 +4,6 @@
 #![cfg(all(feature = "database", feature = "cache", feature = "http-session", feature = "scheduler"))]
 
 use std::{
-    net::TcpListener,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -16,7 +15,7 @@ use solostart::{
     Env, Handle, StageContext, Startup, WorkerMode, codes,
     stages::{
         RunContext,
-        cache::{Cache, moka},
+        cache::{Cache, CacheHandle},
         database::{Database, DatabaseError, Migration, SqliteDatabase},
         http_session::{HttpClient, HttpSession},
         scheduler::{JobScheduler, Scheduler},
@@ -24,6 +23,7 @@ use solostart::{
     },
 };
 use tempfile::TempDir;
+use tokio::net::TcpSocket;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 const MIGRATIONS: &[Migration] = &[Migration::new(
@@ -38,7 +38,7 @@ const ENDLESS: &[Migration] = &[Migration::new(
      SELECT max(i) FROM n;",
 )];
 
-type Numbers = moka::future::Cache<i64, i64>;
+type Numbers = CacheHandle<i64, i64>;
 type Told = Arc<UnboundedSender<&'static str>>;
 type Needs = (Arc<Database>, Arc<Numbers>, Arc<HttpClient>, Told);
 
@@ -52,12 +52,13 @@ fn shop(dir: &TempDir, vars: &[(&str, &str)]) -> Startup {
     startup
 }
 
-async fn load(_cx: StageContext, database: Arc<Database>) -> solostart::StageResult<Vec<(i64, i64)>> {
+async fn load(_cx: StageContext, database: Arc<Database>, cache: Numbers) -> solostart::StageResult<()> {
     let numbers = database.read(|connection| {
         let mut all = connection.prepare("SELECT value FROM numbers")?;
-        Ok(all.query_map([], |row| Ok((row.get(0)?, row.get(0)?)))?.collect::<Result<_, _>>()?)
+        Ok(all.query_map([], |row| Ok((row.get(0)?, row.get(0)?)))?.collect::<Result<Vec<_>, _>>()?)
     });
-    Ok(numbers.await?)
+    cache.insert_all(numbers.await?).await;
+    Ok(())
 }
 
 struct Shop {
@@ -123,7 +124,9 @@ async fn the_whole_graph_comes_up_works_and_stops_clean_again_and_again() {
         assert!(report.is_clean(), "{report:?}");
         // Only what this test itself still holds.
         assert_eq!(report.summary.leaked, [("http-session".into(), 1)]);
-        assert!(http.request(async |client| client.get("http://127.0.0.1/").send().await).await.is_err());
+        assert!(
+            http.request(async |client| Ok(client.get("http://127.0.0.1/").send().await?)).await.is_err()
+        );
         assert!(path.ends_with("shop.db") && !path.with_extension("db-wal").exists());
     }
 }
@@ -131,8 +134,10 @@ async fn the_whole_graph_comes_up_works_and_stops_clean_again_and_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failing_upstream_rolls_the_database_back() {
     let dir = TempDir::new().unwrap();
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let url = format!("http://{closed}/health?token=hunter2");
+    // The port is taken, and nobody listens on it.
+    let closed = TcpSocket::new_v4().unwrap();
+    closed.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let url = format!("http://{}/health?token=hunter2", closed.local_addr().unwrap());
     let mut startup = shop(&dir, &[("SHOP_HTTP_PROBE_URL", &url), ("SHOP_HTTP_RETRY_BUDGET", "100ms")]);
     let env = startup.env();
     let database = startup.add(SqliteDatabase::from_env(&env).migrations(MIGRATIONS));
@@ -174,4 +179,58 @@ async fn a_migration_that_is_too_slow_is_reported_as_such_and_lets_go_of_the_fil
     assert_eq!(rows.await.unwrap(), 1);
     assert!(running.shutdown("the test is over").await.is_clean());
     assert!(matches!(database.read(|_| Ok(())).await, Err(DatabaseError::Stopped)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cache_without_its_warm_up_degrades_the_service_and_a_retry_begins_with_a_clean_slate() {
+    let dir = TempDir::new().unwrap();
+    let mut startup = shop(&dir, &[]);
+    let cold = Cache::holding(10)
+        .warm_up(async |_, (): (), _: Numbers| Err(solostart::StageError::from("no such table")));
+    let _cache = startup.add(cold);
+    let _fickle = startup
+        .stage("fickle", (), async |cx: StageContext, ()| {
+            if cx.attempt() > 1 {
+                return Ok(());
+            }
+            cx.degraded("only in the first attempt");
+            Err("once more".into())
+        })
+        .retry(2)
+        .required();
+    let running = startup.start().await.unwrap();
+    let status = running.status();
+    assert!(status.is_ready());
+    assert_eq!(status.degraded(), ["cache"]);
+    let timeline = status.timeline();
+    let told = timeline.stages.iter().find_map(|stage| stage.degraded.as_deref());
+    assert_eq!(told, Some("the warm-up failed: no such table; 0 entries"));
+    assert!(running.shutdown("the test is over").await.is_clean());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_saved_cache_outlives_a_restart_and_a_rollback() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = TempDir::new().unwrap();
+    let saved = dir.path().join("cache.cache");
+    for round in 0..3 {
+        let mut startup = shop(&dir, &[]);
+        let cache = Cache::<i64, i64>::holding(100).saved_in_data_dir(&startup.env());
+        let cache = startup.add(cache);
+        if round == 1 {
+            let _fails =
+                startup.stage("fails", cache, async |_, _| Err::<(), _>("on purpose".into())).required();
+            let error = startup.start().await.unwrap_err();
+            assert!(error.rollback.is_complete(), "{error:?}");
+            continue;
+        }
+        let running = startup.start().await.unwrap();
+        let handle = running.get(cache).unwrap();
+        assert_eq!(handle.get(&7).await, (round == 2).then_some(49));
+        handle.insert(7, 49).await;
+        assert!(!saved.exists());
+        drop(handle);
+        assert!(running.shutdown("the test is over").await.is_clean());
+        assert_eq!(saved.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    }
 }

@@ -56,7 +56,7 @@ pub(crate) struct FollowLog {
 impl FollowLog {
     pub(crate) fn new(config: &Config) -> Self {
         // However long the log stays away, it is followed when it is back.
-        let tasks = Tasks::new().task("follow-log", follow_on).restarts(u32::MAX);
+        let tasks = Tasks::new().restarts(u32::MAX).task("follow-log", follow_on);
         Self { log: config.log.clone(), ban_time: config.ban_time, tasks }
     }
 }

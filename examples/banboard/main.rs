@@ -32,7 +32,7 @@ use solostart::{
 };
 use tracing_subscriber::EnvFilter;
 
-use crate::{config::Config, jobs::FollowLog, web::App};
+use crate::{config::Config, jobs::FollowLog, networks::Countries, web::App};
 
 fn main() -> ExitCode {
     // What the library says for the operator goes to stderr by itself; this is for what happens in between.
@@ -59,11 +59,13 @@ fn plan(startup: &mut Startup) -> Handle<TcpListener> {
 
     let database = startup.add(SqliteDatabase::from_env(&env).migrations(schema::MIGRATIONS));
 
-    let countries = Cache::holding(500_000).warm_up(async |cx: StageContext, database: Arc<Database>| {
-        let countries = database.read(|db| Ok(networks::load(db)?)).await?;
-        cx.step(format!("{} networks", countries.len()));
-        Ok(countries)
-    });
+    let fill = async |cx: StageContext, database: Arc<Database>, countries: Countries| {
+        let networks = database.read(|db| Ok(networks::load(db)?)).await?;
+        cx.step(format!("{} networks", networks.len()));
+        countries.insert_all(networks).await;
+        Ok(())
+    };
+    let countries = Cache::holding(500_000).warm_up(fill);
     let cache = startup.add_with(countries, database);
 
     let http = HttpSession::from_env(&env).user_agent(concat!("banboard/", env!("CARGO_PKG_VERSION")));
@@ -87,5 +89,7 @@ fn plan(startup: &mut Startup) -> Handle<TcpListener> {
     listener
 }
 
+#[cfg(all(test, feature = "testing"))]
+mod faults;
 #[cfg(test)]
 mod tests;

@@ -3,10 +3,10 @@
 use std::{net::IpAddr, str::FromStr};
 
 use rusqlite::{Connection, types::Type};
-use solostart::stages::cache::moka::future::Cache;
+use solostart::stages::cache::CacheHandle;
 
 /// Each known network with its country's code (ISO 3166).
-pub(crate) type Countries = Cache<Network, String>;
+pub(crate) type Countries = CacheHandle<Network, String>;
 
 /// An address prefix, such as `203.0.113.0/24`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -89,7 +89,7 @@ pub(crate) mod tests {
 
     /// The cache as its stage fills it.
     pub(crate) async fn countries(db: &Connection) -> Countries {
-        let countries = Cache::new(1000);
+        let countries = Countries::detached(1000);
         for (network, country) in load(db).unwrap() {
             countries.insert(network, country).await;
         }

@@ -18,7 +18,7 @@ use super::*;
 const BAN: &str = "2026-11-19 23:59:59,123 fail2ban.actions        [812]: NOTICE  [sshd] Ban 192.0.2.";
 
 /// A directory with a log of its own, and the service on top of it.
-struct Host {
+pub(crate) struct Host {
     dir: tempfile::TempDir,
 }
 
@@ -28,7 +28,7 @@ struct Service {
 }
 
 impl Host {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let host = Self { dir: tempfile::tempdir().unwrap() };
         fs::copy(store::tests::SAMPLE, host.log()).unwrap();
         host
@@ -42,7 +42,8 @@ impl Host {
         fs::OpenOptions::new().append(true).open(self.log()).unwrap().write_all(text.as_bytes()).unwrap();
     }
 
-    async fn start(&self, listen: &str) -> Result<Service, Box<StartupError>> {
+    /// The whole graph, with `more` settings than a test of it must have.
+    pub(crate) fn startup(&self, listen: &str, more: &[(&str, &str)]) -> (Startup, Handle<TcpListener>) {
         let path = |path: &Path| path.to_str().unwrap().to_owned();
         let vars = [
             ("BANBOARD_DATA_DIR", path(&self.dir.path().join("data"))),
@@ -51,8 +52,15 @@ impl Host {
             // Where the tests run in a container, its temporary directory is of one of these.
             ("BANBOARD_ALLOW_UNSHARED_LOCK", "overlay,tmpfs".to_owned()),
         ];
-        let mut startup = Startup::new("banboard", Env::from_vars("BANBOARD", vars), WorkerMode::Single);
+        let more = more.iter().map(|&(name, value)| (name, value.to_owned()));
+        let env = Env::from_vars("BANBOARD", vars.into_iter().chain(more));
+        let mut startup = Startup::new("banboard", env, WorkerMode::Single);
         let listener = plan(&mut startup);
+        (startup, listener)
+    }
+
+    async fn start(&self, listen: &str) -> Result<Service, Box<StartupError>> {
+        let (startup, listener) = self.startup(listen, &[]);
         Ok(Service { running: startup.start().await?, listener })
     }
 }

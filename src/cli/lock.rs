@@ -8,23 +8,25 @@ use super::print;
 use crate::{
     error::{ErrorKind, StageError},
     instance::worker_mode::{self, FlockStatus, LockStatus, Verdict},
-    report::printable,
+    report::{command_failure, printable},
     startup::Startup,
 };
+
+const NO_STATUS: &str = "LOCK NOT LOOKED AT";
 
 /// Who has the right to be the only worker. 0 where the next instance starts at once, 75 where it may not.
 pub(super) fn status(startup: &Startup, json: bool) -> u8 {
     let status = match worker_mode::status(&startup.worker_config(CancellationToken::new())) {
         Ok(status) => status,
-        Err(error) => return failed(&error),
+        Err(error) => return failed(NO_STATUS, &error),
     };
     match serde_json::to_string(&status) {
         Ok(line) if json => print(&format!("{line}\n")),
-        Err(error) if json => return failed(&StageError::from(error)),
+        Err(error) if json => return failed(NO_STATUS, &StageError::from(error)),
         Ok(_) | Err(_) => print(&in_words(&status)),
     }
     match status.verdict {
-        Verdict::Free => 0,
+        Verdict::Free | Verdict::Gone => 0,
         Verdict::Running | Verdict::Unresponsive | Verdict::Unclear => ErrorKind::Temporary.exit_code(),
     }
 }
@@ -34,48 +36,60 @@ pub(super) fn break_lease(startup: &Startup, token: u64) -> u8 {
     match worker_mode::break_lease(&startup.worker_config(CancellationToken::new()), token) {
         Ok(broken) => {
             let holder = printable(&broken.holder);
-            print(&format!(
-                "The lease of {holder} is free: token {} -> {}\n",
-                broken.token_before, broken.token
-            ));
+            print(&format!("was held by {holder}\ntoken {} -> {}\n", broken.token_before, broken.token));
             0
         }
-        Err(error) => failed(&error),
+        Err(error) => failed("LOCK NOT BROKEN", &error),
     }
 }
 
 fn in_words(status: &LockStatus) -> String {
     let verdict = match status.verdict {
-        Verdict::Running => "an instance runs",
+        Verdict::Running => "an instance runs; another one would be refused",
         Verdict::Unresponsive => "an instance has the lock, and does not renew its lease",
         Verdict::Free => "nobody has it; the next instance starts at once",
+        Verdict::Gone => "its holder is gone; the next instance takes over at once",
         Verdict::Unclear => "unclear; the next instance finds out by watching the lease",
-    };
-    let flock = match &status.flock {
-        FlockStatus::Held { pid, .. } => format!("held by process {pid}"),
-        FlockStatus::Free => "free".to_owned(),
-        FlockStatus::Unseen => "not held by any process that can be seen from here".to_owned(),
-        FlockStatus::NoFile { error } => error.clone(),
     };
     let lease = &status.lease;
     let mut rows = vec![
         ("verdict", verdict.to_owned()),
-        ("lock file", format!("{} ({})", status.file, status.file_system)),
-        ("flock", flock),
+        ("lock file", status.file.clone()),
+        ("flock", flock_in_words(&status.flock)),
+        ("mount", status.file_system.clone()),
         ("lease file", lease.file.clone()),
         ("lease", lease.error.clone().unwrap_or_else(|| lease.state.to_owned())),
     ];
     rows.extend(lease.token.map(|token| ("token", token.to_string())));
     rows.extend(lease.instance.clone().map(|instance| ("instance", instance)));
-    rows.extend(lease.age_ms.map(|age| ("renewed", format!("{age} ms ago"))));
+    rows.extend(lease.holder.as_ref().map(|holder| {
+        ("holder", format!("{} {}, host {}, pid {}", holder.service, holder.version, holder.host, holder.pid))
+    }));
+    let started = lease.holder.as_ref().map(|holder| holder.started_at.strftime("%Y-%m-%dT%H:%M:%SZ"));
+    rows.extend(started.map(|started| ("started", started.to_string())));
+    rows.extend(lease.age_ms.map(|age| ("changed", format!("{}.{:03} s ago", age / 1000, age % 1000))));
+    rows.retain(|(_, value)| !value.is_empty());
     rows.into_iter().map(|(name, value)| format!("{name:<11} {}\n", printable(&value))).collect()
 }
 
-fn failed(error: &StageError) -> u8 {
-    let mut text = format!("{} [{}]\n", printable(&error.to_string()), error.failure_code().name);
-    for action in error.actions() {
-        text.push_str(&format!("  {}\n", printable(action)));
+fn flock_in_words(flock: &FlockStatus) -> String {
+    match flock {
+        FlockStatus::Held { pid: Some(pid), frozen: true, .. } => {
+            format!("held by process {pid}, which is frozen like a paused container")
+        }
+        FlockStatus::Held { pid: Some(pid), process_state: Some('T' | 't'), .. } => {
+            format!("held by process {pid}, which is stopped")
+        }
+        FlockStatus::Held { pid: Some(pid), .. } => format!("held by process {pid}"),
+        FlockStatus::Held { pid: None, .. } => {
+            "held by a process that is hidden from here: in another container".to_owned()
+        }
+        FlockStatus::Free => "free".to_owned(),
+        FlockStatus::NoFile { error } | FlockStatus::Unknown { error } => error.clone(),
     }
-    let _nobody_reads = io::stderr().lock().write_all(text.as_bytes());
+}
+
+fn failed(headline: &str, error: &StageError) -> u8 {
+    let _nobody_reads = io::stderr().lock().write_all(command_failure(headline, error).as_bytes());
     error.error_kind().exit_code()
 }

@@ -13,6 +13,7 @@ use std::{
 };
 
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     event::{Event, EventSink},
@@ -21,6 +22,7 @@ use super::{
     state::{Phase, StageState},
 };
 use crate::{
+    error::StageError,
     graph::{Graph, critical_path::Span},
     ids::StageId,
 };
@@ -45,6 +47,10 @@ pub(crate) struct Board {
     /// Counted up by the watchdog thread; see [`Cell::poll_began`].
     ticks: AtomicU64,
     worker: OnceLock<WorkerGuard>,
+    /// Which stage said, while it was up, that the service cannot go on, and why.
+    failure: Mutex<Option<(StageId, StageError)>>,
+    /// Cancelled when that was said.
+    failed: CancellationToken,
     sink: Option<EventSink>,
 }
 
@@ -64,6 +70,10 @@ pub(crate) struct Cell {
     /// while no poll runs. A tick is stored instead of a time because it costs nothing to read.
     polling_since: AtomicU64,
     steps: Mutex<Vec<(Instant, String)>>,
+    /// What the stage does without, since it said so while it started.
+    degraded: Mutex<Option<String>>,
+    /// What the line that says the service is ready should add.
+    note: Mutex<Option<String>>,
 }
 
 impl Board {
@@ -83,6 +93,8 @@ impl Board {
             stop_deadline: OnceLock::new(),
             ticks: AtomicU64::new(0),
             worker: OnceLock::new(),
+            failure: Mutex::new(None),
+            failed: CancellationToken::new(),
             sink,
         })
     }
@@ -176,6 +188,26 @@ impl Board {
         })
     }
 
+    /// A stage that is up says that the service cannot go on. Who says so first is heard. The service can do
+    /// without an optional stage, whatever that says.
+    pub(crate) fn fail(&self, id: StageId, error: StageError) {
+        if self.cell(id).optional {
+            return;
+        }
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert((id, error));
+        self.failed.cancel();
+    }
+
+    /// Waits until a stage has said so. It is heard once.
+    pub(crate) async fn failed(&self) -> (StageId, StageError) {
+        self.failed.cancelled().await;
+        let said = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match said {
+            Some(said) => said,
+            None => std::future::pending().await,
+        }
+    }
+
     pub(crate) fn emit(&self, event: &Event) {
         event.trace();
         if let Some(sink) = &self.sink {
@@ -218,6 +250,8 @@ impl Cell {
             settled_at: AtomicU64::new(NEVER),
             polling_since: AtomicU64::new(0),
             steps: Mutex::new(Vec::new()),
+            degraded: Mutex::new(None),
+            note: Mutex::new(None),
         }
     }
 
@@ -233,6 +267,15 @@ impl Cell {
     /// Stores what the health hook found; returns whether that is a change.
     pub(crate) fn set_healthy(&self, healthy: bool) -> bool {
         self.healthy.swap(healthy, Ordering::AcqRel) != healthy
+    }
+
+    /// Stores what the stage does without; `None` where another attempt begins.
+    pub(crate) fn set_degraded(&self, why: Option<String>) {
+        *self.degraded.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+
+    pub(crate) fn degraded(&self) -> Option<String> {
+        self.degraded.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn give_up(&self) {
@@ -254,6 +297,14 @@ impl Cell {
             steps.remove(0);
         }
         steps.push((Instant::now(), step));
+    }
+
+    pub(crate) fn set_note(&self, note: String) {
+        *self.note.lock().unwrap_or_else(PoisonError::into_inner) = Some(note);
+    }
+
+    pub(crate) fn note(&self) -> Option<String> {
+        self.note.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn current_step(&self) -> Option<String> {

@@ -14,7 +14,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{board::Board, guard::WorkerGuard, state::StopReason, status::Status};
-use crate::{error::StageResult, ids::StageId};
+use crate::{
+    error::{StageError, StageResult},
+    ids::StageId,
+};
 
 /// One undo, and the step during which it was registered.
 pub(crate) struct Undo {
@@ -57,6 +60,32 @@ impl StageContext {
     /// Says what the stage is doing, for progress lines and time-out reports: `migration 8/12`.
     pub fn step(&self, step: impl Into<String>) {
         self.0.board.cell(self.0.id).set_step(step.into());
+    }
+
+    /// Says that the stage will be up, but works less well than it should: with an empty cache, without its
+    /// upstream. The service becomes ready all the same; its `READY` line, the log and
+    /// [`Status::degraded`] say so. What is said last counts, until the process ends. Never a secret.
+    pub fn degraded(&self, why: impl Into<String>) {
+        let why = why.into();
+        tracing::warn!(target: "solostart", stage = self.stage(), why, "stage degraded");
+        self.0.board.cell(self.0.id).set_degraded(Some(why));
+    }
+
+    /// Adds a word to the line that says the service is ready, for what an operator should see on every
+    /// start: the mode of the stage, an address. One for each stage; the last counts. Never a secret.
+    pub fn note(&self, note: impl Into<String>) {
+        self.0.board.cell(self.0.id).set_note(note.into());
+    }
+
+    /// Ends the service, because what this stage holds has failed for good: a required stage does this from
+    /// whatever it started, long after its start hook has returned. Everything is stopped in order, and
+    /// `error` is the cause in the report and decides the exit code. The first to call it is heard; after
+    /// stopping has begun nobody is. For an optional stage it does nothing, because the service can do
+    /// without it.
+    ///
+    /// What may come back is better shown by the stage's health.
+    pub fn fail(&self, error: StageError) {
+        self.0.board.fail(self.0.id, error);
     }
 
     /// Registers the undo of something that was just acquired, in case this start does not succeed.
@@ -134,6 +163,7 @@ impl StageContext {
     }
 
     pub(crate) fn next_attempt(&self) -> u32 {
+        self.0.board.cell(self.0.id).set_degraded(None);
         self.0.attempt.fetch_add(1, Ordering::Relaxed) + 1
     }
 

@@ -5,7 +5,8 @@ use std::{sync::Arc, time::Duration};
 use super::state::{StopReason, format_elapsed};
 use crate::{codes::FailureCode, graph::StageName};
 
-/// Who is told of every event. It is called by the engine between two steps, so it must return quickly.
+/// Who is told of every event. It is called between two steps of the engine, of a job or of a task, so it must
+/// return quickly.
 pub(crate) type EventSink = Arc<dyn Fn(&Event) + Send + Sync>;
 
 /// Something that happened. Each also goes to `tracing`, under the target `solostart`.
@@ -27,6 +28,13 @@ pub enum Event {
     StageBlocking { stage: StageName, step: Option<String> },
     /// A health check's answer has changed.
     HealthChanged { stage: StageName, healthy: bool, error: Option<String> },
+    /// A run of a scheduled job failed: an error, a panic, its time limit, the loss of the right to run. Of a
+    /// job that fails again and again, one failure is told in 30 s; `held_back` counts those in between.
+    JobFailed { stage: StageName, job: String, error: String, held_back: u64 },
+    /// A background task ended although nobody asked it to. It is started again after `pause`; without one it
+    /// is not. Of a task that ends again and again, one end is told in 30 s, and the last; `held_back`
+    /// counts those in between.
+    TaskEnded { stage: StageName, task: String, error: String, pause: Option<Duration>, held_back: u64 },
     /// Every required stage is up and healthy.
     Ready { took: Duration },
     /// The start failed, and what is up is stopped.
@@ -57,6 +65,8 @@ impl Event {
             | Self::StageCancelled { stage }
             | Self::StageBlocking { stage, .. }
             | Self::HealthChanged { stage, .. }
+            | Self::JobFailed { stage, .. }
+            | Self::TaskEnded { stage, .. }
             | Self::StageStopping { stage }
             | Self::StageStopped { stage, .. }
             | Self::StopFailed { stage, .. }
@@ -90,6 +100,16 @@ impl Event {
             }
             Self::HealthChanged { stage, error, .. } => {
                 warn!(target: "solostart", %stage, error, "stage unhealthy");
+            }
+            Self::JobFailed { stage, job, error, held_back } => {
+                error!(target: "solostart", %stage, job, error, held_back, "job failed");
+            }
+            Self::TaskEnded { stage, task, error, pause: Some(pause), held_back } => {
+                let pause = format_elapsed(*pause);
+                error!(target: "solostart", %stage, task, error, pause, held_back, "task ended, is started again");
+            }
+            Self::TaskEnded { stage, task, error, pause: None, held_back } => {
+                error!(target: "solostart", %stage, task, error, held_back, "task ended, is not started again");
             }
             Self::Ready { took } => info!(target: "solostart", took = format_elapsed(*took), "ready"),
             Self::RollingBack { error } => error!(target: "solostart", error, "rolling back"),

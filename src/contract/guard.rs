@@ -11,7 +11,7 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::boot_time;
+use crate::{clock::boot_time, ids::InstanceId};
 
 /// The right to be the only worker is gone.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -84,6 +84,8 @@ struct Shared {
     /// What kept the last renewal from being acknowledged.
     trouble: Mutex<Option<String>>,
     raise: OnceLock<Raise>,
+    /// Which start of which process this is: two holders can have one token where every memory of it was lost.
+    holder: InstanceId,
     exclusive: bool,
 }
 
@@ -130,13 +132,22 @@ impl WorkerGuard {
         FencingToken(self.0.token.load(Ordering::Acquire))
     }
 
-    /// Raises the token above a higher one that was found stored, where the lease is kept, and returns the
-    /// token that counts from now on.
+    /// Who has the right: the one whom the lease names.
+    #[cfg_attr(
+        not(any(test, feature = "database")),
+        expect(dead_code, reason = "the fence is the database's")
+    )]
+    pub(crate) fn holder(&self) -> InstanceId {
+        self.0.holder
+    }
+
+    /// Raises the token above one that was found stored by another holder, where the lease is kept, and returns
+    /// the token that counts from now on.
     ///
-    /// A stored token can be higher than that of the present holder only if the memory of it was lost: an
-    /// older copy of both lock and lease was restored, and the clock was set back. The holder then holds
-    /// all the same, and must not be locked out of its own data for ever. It may block for as long as one
-    /// renewal.
+    /// Another holder's token can be as high as that of the present one, or higher, only if the memory of it
+    /// was lost: an older copy of both lock and lease was restored, and the clock was set back. The holder
+    /// then holds all the same, and must not be locked out of its own data for ever. It may block for as
+    /// long as one renewal.
     ///
     /// # Errors
     /// The right is lost, or it cannot be told whether the token was raised.
@@ -147,7 +158,7 @@ impl WorkerGuard {
     pub(crate) fn raise(&self, above: FencingToken) -> Result<FencingToken, LockLost> {
         self.check()?;
         match self.0.raise.get() {
-            Some(raise) if self.token() < above => raise(above),
+            Some(raise) if self.token() <= above => raise(above),
             Some(_) | None => Ok(self.token()),
         }
     }
@@ -200,17 +211,22 @@ impl fmt::Debug for WorkerGuard {
 pub(crate) struct GuardKeeper(WorkerGuard);
 
 impl GuardKeeper {
-    /// A guard backed by locks, valid until [`lose`](Self::lose) is called or a limit passes.
+    /// A guard backed by the locks of `holder`, valid until [`lose`](Self::lose) is called or a limit passes.
+    pub(crate) fn held_by(holder: InstanceId) -> Self {
+        Self::new(holder, true)
+    }
+
+    /// The same for a holder that no lock names.
     pub(crate) fn exclusive() -> Self {
-        Self::new(true)
+        Self::held_by(InstanceId::mint())
     }
 
     /// A guard for an application that opted out of the single-worker rule.
     pub(crate) fn unrestricted() -> Self {
-        Self::new(false)
+        Self::new(InstanceId::mint(), false)
     }
 
-    fn new(exclusive: bool) -> Self {
+    fn new(holder: InstanceId, exclusive: bool) -> Self {
         // Without a lease every acquisition has the same number, which is not the one that fences nothing.
         let token = if exclusive { FencingToken(1) } else { FencingToken::NONE };
         Self(WorkerGuard(Arc::new(Shared {
@@ -221,6 +237,7 @@ impl GuardKeeper {
             token: AtomicU64::new(token.0),
             trouble: Mutex::new(None),
             raise: OnceLock::new(),
+            holder,
             exclusive,
         })))
     }

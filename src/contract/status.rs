@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    board::Board,
+    board::{Board, Cell},
     state::{Phase, StageState},
 };
 use crate::graph::{StageName, critical_path::critical_path};
@@ -24,6 +24,8 @@ pub struct StageTimes {
     pub state: StageState,
     /// Whether its last health check, if it has any, succeeded.
     pub healthy: bool,
+    /// What it does without, in its own words: see [`StageContext::degraded`](crate::StageContext::degraded).
+    pub degraded: Option<String>,
     /// Whether the service can do without it.
     pub optional: bool,
     /// When it began, counted from the beginning of the start; `None` if it never did.
@@ -79,15 +81,21 @@ impl Status {
             })
     }
 
-    /// The stages that work less well than they should: optional ones that failed, and those whose last
-    /// health check failed.
+    /// The stages that work less well than they should: optional ones that failed, those whose last health
+    /// check failed, and those that said so while they started.
     #[must_use]
     pub fn degraded(&self) -> Vec<StageName> {
         let impaired = |id: &crate::ids::StageId| {
             let cell = self.0.cell(*id);
-            cell.state() == StageState::Failed || !cell.is_healthy()
+            cell.state() == StageState::Failed || !cell.is_healthy() || cell.degraded().is_some()
         };
         self.0.graph.ids().filter(impaired).map(|id| self.0.graph.name(id).clone()).collect()
+    }
+
+    /// What the stages that are up want to be said in the line that says the service is ready.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        let up = self.0.graph.ids().map(|id| self.0.cell(id)).filter(|cell| cell.state() == StageState::Up);
+        up.filter_map(Cell::note).collect()
     }
 
     /// How the start went, or goes.
@@ -110,6 +118,7 @@ impl Status {
                     needs: board.graph.prerequisites(id).map(|each| board.graph.name(each).clone()).collect(),
                     state: cell.state(),
                     healthy: cell.is_healthy(),
+                    degraded: cell.degraded(),
                     optional: cell.optional,
                     began: span.map(|span| span.began),
                     took: span.map(|span| span.ended.saturating_sub(span.began)),

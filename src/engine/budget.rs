@@ -90,5 +90,7 @@ mod tests {
         let left = Duration::from_millis(40);
         assert_eq!(Share::new(BUDGET, 4, 4).of(left), left / 4);
         assert_eq!(Share::new(BUDGET, 4, 4).of(Duration::ZERO), Duration::ZERO);
+        let tick = Duration::from_millis(1);
+        assert_eq!(Share::new(BUDGET, 1, 1).of(tick), tick / 2, "the engine has the other half");
     }
 }

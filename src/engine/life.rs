@@ -74,6 +74,10 @@ impl Engine {
                     let failure = self.lock_lost(&lost);
                     self.failures.push(failure);
                 }
+                (id, error) = self.board.failed() => {
+                    let failure = self.gave_up(id, error);
+                    self.failures.push(failure);
+                }
                 () = &mut deadline => self.startup_timeout(),
             }
             if !self.failures.is_empty() {
@@ -213,6 +217,11 @@ impl Engine {
     pub(super) fn lock_lost(&self, lost: &LockLost) -> StageFailure {
         let error = StageError::new(LOCK_LOST, lost.clone());
         self.failure_of("worker-mode", FailurePhase::Serve, error)
+    }
+
+    /// A stage that was up said that the service cannot go on.
+    pub(super) fn gave_up(&self, id: StageId, error: StageError) -> StageFailure {
+        self.failure_of(self.name(id), FailurePhase::Serve, error)
     }
 
     async fn roll_back(mut self, ready: ReadySender) -> StopReport {

@@ -72,7 +72,7 @@ impl Plan {
         static STARTUPS: AtomicU32 = AtomicU32::new(0);
         Self {
             startup: STARTUPS.fetch_add(1, Ordering::Relaxed),
-            graph: Graph::with_capacity(8),
+            graph: Graph::default(),
             specs: Vec::new(),
             problems: Vec::new(),
             root: None,

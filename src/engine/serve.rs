@@ -47,6 +47,9 @@ impl Engine {
                 lost = lost(&self.board) => {
                     (reason, failure) = (StopReason::LockLost, Some(self.lock_lost(&lost)));
                 }
+                (id, error) = self.board.failed() => {
+                    (reason, failure) = (StopReason::Failed, Some(self.gave_up(id, error)));
+                }
             }
         }
         self.board.set_phase(Phase::Stopping);
@@ -93,6 +96,7 @@ impl Engine {
             tokio::select! {
                 biased;
                 lost = lost(&self.board) => return (StopReason::LockLost, Some(self.lock_lost(&lost))),
+                (id, error) = self.board.failed() => return (StopReason::Failed, Some(self.gave_up(id, error))),
                 command = commands.recv() => match command {
                     Some(Command::Stop(reason)) => return (reason, None),
                     Some(Command::Blocking(id)) => self.stage_blocks(id),

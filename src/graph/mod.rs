@@ -48,10 +48,6 @@ pub(crate) enum GraphProblem {
 }
 
 impl Graph {
-    pub(crate) fn with_capacity(stages: usize) -> Self {
-        Self { inner: DiGraph::with_capacity(stages, stages) }
-    }
-
     pub(crate) fn add(&mut self, name: StageName) -> StageId {
         id(self.inner.add_node(name))
     }

@@ -38,18 +38,18 @@ pub(crate) struct Broken {
     pub(crate) token: u64,
 }
 
-/// Frees the lease if its token is `token`, nobody has the file lock, and nobody renews the lease for two
-/// of its holder's renewals. It has the file lock itself meanwhile.
+/// Frees the lease if its token is `token`, nobody has the file lock, and nobody renews the lease for as long
+/// as the right of its holder can last. It has the file lock itself meanwhile.
 ///
 /// # Errors
 /// `lock.held` and `lock.holder-unresponsive` while somebody has the file lock or renews the lease; `lock.held` as a
-/// usage error (64) where there is no lease of that token; `startup.interrupted`; and what using the files says.
+/// usage error (64) where nobody holds a lease of that token; `startup.interrupted`; and what using the files says.
 pub(crate) fn break_lease(config: &WorkerConfig, token: u64) -> StageResult<Broken> {
     let site = Site::of(config)?;
     // Nothing is created for the sake of breaking it.
     let view = LeaseView::look(&site.lease_path, &config.service);
     match &view {
-        LeaseView::Row { row, .. } if row.version.token == token => {}
+        LeaseView::Row { row, .. } if is_the_one(row, token) => {}
         LeaseView::Unreadable(error) => return Err(failure(error, &site.lease_path)),
         LeaseView::Row { .. } | LeaseView::Absent => return Err(another(&site, &view, token)),
     }
@@ -74,12 +74,12 @@ fn observe_and_break(
     let failed = |error: StoreError| failure(&error, &site.lease_path);
     let mut store = SqliteStore::open(&site.lease_path, config.timings.attempt).map_err(failed)?;
     let mut look = || match store.read(&config.service).map_err(failed)? {
-        Some(row) if row.version.token == token => Ok(row),
+        Some(row) if is_the_one(&row, token) => Ok(row),
         Some(row) => Err(another(site, &LeaseView::of(row, Now::read()), token)),
         None => Err(another(site, &LeaseView::Absent, token)),
     };
     let seen = look()?;
-    let until = boot_time() + two_renewals(config, &seen);
+    let until = boot_time() + longest_right(&seen);
     while boot_time() < until {
         if (config.cancelled)() {
             return Err(interrupted());
@@ -103,14 +103,27 @@ fn observe_and_break(
     Ok(Broken { holder, token_before: token, token: next })
 }
 
-/// The holder may have been configured with other times than ours.
-fn two_renewals(config: &WorkerConfig, row: &LeaseRecord) -> Duration {
-    2 * config.timings.renew.max(row.ttl / 5)
+fn is_the_one(row: &LeaseRecord, token: u64) -> bool {
+    row.version.token == token && row.holder.is_some()
+}
+
+/// How long after its last renewal a holder may believe that it holds, and its process may live: the bound on
+/// `hard` in `timings`, by the holder's own times, which may be others than ours.
+fn longest_right(row: &LeaseRecord) -> Duration {
+    row.ttl * 4 / 5
 }
 
 fn another(site: &Site<'_>, view: &LeaseView, token: u64) -> StageError {
     let shown = site.lease_path.display();
-    StageError::new(codes::LOCK_HELD, format!("The lease {shown} does not have the token {token}."))
+    let cause = match view {
+        LeaseView::Row { row, .. } if row.version.token == token => {
+            format!("Nobody holds the lease {shown}, so there is nothing to break.")
+        }
+        LeaseView::Row { .. } | LeaseView::Absent | LeaseView::Unreadable(_) => {
+            format!("The lease {shown} does not have the token {token}.")
+        }
+    };
+    StageError::new(codes::LOCK_HELD, cause)
         .kind(ErrorKind::Usage)
         .fact("lease", view.describe(&site.lease_path))
         .fact("heartbeat", view.heartbeat())

@@ -1,6 +1,7 @@
 //! The file lock: at most one process of this machine has it.
 //!
 //! 1. The file is opened, never through a symbolic link, and locked with `flock`, without waiting.
+//!    Who only looks whether it is locked has it shared for that instant, and is not taken for a holder.
 //! 2. The locked file must be the one that the path names, and the path its only name; whoever locked a
 //!    file that was replaced in between starts over.
 //! 3. Opened a second time, the file must count as held. A file system that grants a lock twice fails
@@ -17,6 +18,7 @@ use std::{
     io,
     os::{fd::AsFd, unix::fs::MetadataExt},
     path::{Path, PathBuf},
+    thread,
 };
 
 use rustix::io::Errno;
@@ -26,6 +28,7 @@ use super::{
     data_dir::{disk_full, is_full, not_writable, type_name},
     flock::{self, Attempt},
     holder::{self, Content, Holder},
+    lease::record::lock_name,
     mounts::{Mount, mount_of},
 };
 use crate::{
@@ -91,7 +94,7 @@ pub(super) enum Doubt {
 /// `lock.unsupported` where it cannot be told who has the lock or where the path names something other
 /// than a lock file; `db.not-writable`, `db.dir-missing`, `db.disk-full` and `db.io`; and what `accept` returns.
 pub(super) fn acquire(path: &Path, accept: &dyn Fn(&Mount) -> StageResult<()>) -> StageResult<Outcome> {
-    for _ in 0..TRIES {
+    for tries_left in (0..TRIES).rev() {
         let file = flock::open(path, true).map_err(|error| cannot_open(path, &error))?;
         let opened = file.metadata().map_err(|error| broken(path, &error))?;
         if !opened.is_file() {
@@ -107,7 +110,13 @@ pub(super) fn acquire(path: &Path, accept: &dyn Fn(&Mount) -> StageResult<()>) -
                     Ok(Content::Lock { holder, .. }) => holder,
                     Ok(Content::Blank | Content::Foreign) | Err(_) => None,
                 };
-                return Ok(Outcome::Held(Contest { identity, mount, holder }));
+                let held = flock::is_held(file).map_err(|error| unsupported(path, &mount, &error))?;
+                if held || tries_left == 0 {
+                    return Ok(Outcome::Held(Contest { identity, mount, holder }));
+                }
+                // Somebody only looked whether it is held, which is over at once.
+                thread::yield_now();
+                continue;
             }
             Attempt::Acquired => {}
         }
@@ -156,6 +165,11 @@ fn mint(file: &File, path: &Path, highest_token: u64) -> io::Result<Uuid> {
 }
 
 impl FileLock {
+    /// What a lease calls this lock.
+    pub(super) fn name(&self) -> String {
+        lock_name(self.lock_uuid, self.identity.inode)
+    }
+
     /// Writes who has the lock, for the people who are refused.
     ///
     /// # Errors

@@ -27,6 +27,18 @@ pub(super) fn try_lock(file: &File) -> Attempt {
     attempt(fs2::FileExt::try_lock_exclusive(file))
 }
 
+/// Whether somebody has the lock that [`try_lock`] takes. The file is closed, and nothing of it is kept.
+///
+/// Only those who look can have the lock together, so for the length of this call nobody else can take it:
+/// who fails to must ask this, before it believes that somebody has it.
+pub(super) fn is_held(file: File) -> io::Result<bool> {
+    match attempt(fs2::FileExt::try_lock_shared(&file)) {
+        Attempt::Acquired => Ok(false),
+        Attempt::Held => Ok(true),
+        Attempt::Failed(error) => Err(error),
+    }
+}
+
 fn attempt(outcome: io::Result<()>) -> Attempt {
     match outcome {
         Ok(()) => Attempt::Acquired,
@@ -71,6 +83,22 @@ mod tests {
             assert!(matches!(attempt(Err(failed.into())), Attempt::Failed(_)), "{failed}");
         }
         assert!(matches!(attempt(Err(io::ErrorKind::WouldBlock.into())), Attempt::Failed(_)));
+    }
+
+    #[test]
+    fn who_looks_sees_a_holder_and_does_not_take_another_who_looks_for_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let holder = open(&path, true).unwrap();
+        let looks = || is_held(open_to_read(&path).unwrap()).unwrap();
+        assert!(!looks());
+        let looking = open_to_read(&path).unwrap();
+        fs2::FileExt::try_lock_shared(&looking).unwrap();
+        assert!(matches!(try_lock(&holder), Attempt::Held), "two locked it at once");
+        assert!(!looks());
+        drop(looking);
+        assert!(matches!(try_lock(&holder), Attempt::Acquired));
+        assert!(looks());
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::{
 use super::{
     data_dir::quoted,
     file_lock::Contest,
+    freezer::is_frozen,
     holder::Holder,
     lease::{
         protocol::Pulse,
@@ -70,11 +71,40 @@ impl Rival {
         self.by != Layer::Lease && stale && self.lease.is_held_by(self.holder.as_ref())
     }
 
-    fn owner(&self) -> Option<u32> {
-        match self.by {
-            Layer::Lock { inode } => lock_owner(self.mount.device, inode),
-            Layer::Lease => None,
+    fn owner(&self) -> Option<Owner> {
+        let Layer::Lock { inode } = self.by else { return None };
+        let pid = lock_owner(self.mount.device, inode)?;
+        Some(Owner { pid, state: state(pid), frozen: is_frozen(pid) })
+    }
+}
+
+/// The process that has the lock, as the kernel shows it.
+#[derive(Clone, Copy, Debug)]
+struct Owner {
+    pid: u32,
+    state: Option<char>,
+    frozen: bool,
+}
+
+impl Owner {
+    fn describe(self) -> String {
+        let state = self.state.map_or_else(String::new, |state| format!(", state {state} ({})", word(state)));
+        let frozen = if self.frozen { ", frozen like a paused container" } else { "" };
+        format!("process {}, says /proc/locks{state}{frozen}", self.pid)
+    }
+
+    /// What lets it go on, where something keeps it from that.
+    fn to_go_on(self, rival: &Rival) -> Option<String> {
+        let pid = self.pid;
+        if self.frozen {
+            let host = rival.holder.as_ref().and_then(|holder| shlex::try_quote(&holder.host).ok());
+            let host = host.unwrap_or("CONTAINER".into());
+            return Some(format!(
+                "It is frozen. Let it go on, if it is a paused container: docker unpause {host}"
+            ));
         }
+        matches!(self.state, Some('T' | 't'))
+            .then(|| format!("It is stopped. Let it go on: kill -CONT {pid}, or end it: kill -KILL {pid}"))
     }
 }
 
@@ -129,11 +159,16 @@ fn evidence(rival: &Rival) -> String {
     let (lock, mount) = (rival.lock_path.display(), rival.mount.describe());
     match rival.by {
         Layer::Lock { .. } => format!("flock on {lock} is held ({mount})"),
-        Layer::Lease => format!("flock on {lock} was free ({mount}); the lease changed while we looked"),
+        Layer::Lease => {
+            let seq = rival.lease.held().map_or(0, |(row, _)| row.version.seq);
+            format!(
+                "flock on {lock} was free ({mount}); the sequence of the lease moved while we watched, to {seq}"
+            )
+        }
     }
 }
 
-fn about_the_other(rival: &Rival, owner: Option<u32>, this: &Holder) -> Vec<(&'static str, String)> {
+fn about_the_other(rival: &Rival, owner: Option<Owner>, this: &Holder) -> Vec<(&'static str, String)> {
     let mut facts = Vec::new();
     let source = if rival.by == Layer::Lease { "lease" } else { "file" };
     match &rival.holder {
@@ -145,10 +180,8 @@ fn about_the_other(rival: &Rival, owner: Option<u32>, this: &Holder) -> Vec<(&'s
             .push(("the other", "not described: it is starting, stopping or not this service".to_owned())),
     }
     facts.push(("heartbeat", rival.lease.heartbeat()));
-    if let Some(pid) = owner {
-        let shown = state(pid).map_or_else(String::new, |state| format!(", state {state} ({})", word(state)));
-        facts.push(("held by", format!("process {pid}, says the kernel{shown}")));
-    }
+    facts.extend(owner.map(|owner| ("held by", owner.describe())));
+    facts.extend(rival.holder.as_ref().map(|holder| ("machine", machine(holder, this).to_owned())));
     // The lease describes whoever renews it, so only the file can be out of date.
     let by_lock = rival.by != Layer::Lease;
     if by_lock && rival.holder.as_ref().is_some_and(|holder| is_outdated(holder, owner, this)) {
@@ -157,23 +190,29 @@ fn about_the_other(rival: &Rival, owner: Option<u32>, this: &Holder) -> Vec<(&'s
     facts
 }
 
+fn machine(holder: &Holder, this: &Holder) -> &'static str {
+    match (holder.boot_id == this.boot_id, holder.host == this.host) {
+        (true, true) => "this one, under the same host name",
+        (true, false) => "this one, under another host name: another container",
+        (false, _) => "another one, or this one before it was booted again",
+    }
+}
+
 /// Whether the file describes somebody other than the process that has the lock: a process that was
 /// killed leaves its description behind.
-fn is_outdated(holder: &Holder, owner: Option<u32>, this: &Holder) -> bool {
+fn is_outdated(holder: &Holder, owner: Option<Owner>, this: &Holder) -> bool {
     let same_processes = holder.boot_id == this.boot_id && holder.host == this.host;
-    holder.boot_id != this.boot_id || (same_processes && owner.is_some_and(|pid| pid != holder.pid))
+    holder.boot_id != this.boot_id || (same_processes && owner.is_some_and(|owner| owner.pid != holder.pid))
 }
 
 /// What to do about an instance that runs.
-fn to_run_one(rival: &Rival, owner: Option<u32>, this: &Holder) -> Vec<String> {
-    let mut actions = Vec::new();
-    if let Some(pid) = stopped(owner) {
-        actions.push(format!("It is stopped. Let it go on: kill -CONT {pid}, or end it: kill -KILL {pid}"));
-    }
+fn to_run_one(rival: &Rival, owner: Option<Owner>, this: &Holder) -> Vec<String> {
+    let mut actions: Vec<String> = owner.and_then(|owner| owner.to_go_on(rival)).into_iter().collect();
     actions.push(who_runs(rival, owner));
     match rival.holder.as_ref().filter(|holder| holder.version != this.version) {
         Some(holder) => actions.push(format!(
-            "The versions differ ({}, {}): a rolling update? Use `order: stop-first` or `strategy: Recreate`",
+            "The versions differ ({}, {}): a rolling update? Use `order: stop-first` or `strategy: Recreate`: \
+             started first, the new one waits for the old one for ever",
             holder.version, this.version
         )),
         None => actions.push(
@@ -186,13 +225,9 @@ fn to_run_one(rival: &Rival, owner: Option<u32>, this: &Holder) -> Vec<String> {
 }
 
 /// What to do about an instance that holds the lock and does not answer.
-fn to_free(rival: &Rival, owner: Option<u32>) -> Vec<String> {
-    let mut actions = Vec::new();
-    match stopped(owner) {
-        Some(pid) => actions
-            .push(format!("It is stopped. Let it go on: kill -CONT {pid}, or end it: kill -KILL {pid}")),
-        None => actions.push(who_runs(rival, owner)),
-    }
+fn to_free(rival: &Rival, owner: Option<Owner>) -> Vec<String> {
+    let go_on = owner.and_then(|owner| owner.to_go_on(rival));
+    let mut actions = vec![go_on.unwrap_or_else(|| who_runs(rival, owner))];
     if let Some(Holder { host, .. }) = &rival.holder {
         let host = shlex::try_quote(host).unwrap_or_default();
         actions.push(format!(
@@ -211,10 +246,10 @@ fn leave_in_place(lock: &Path) -> String {
     format!("Leave {} in place: without it two would run", lock.display())
 }
 
-fn who_runs(rival: &Rival, owner: Option<u32>) -> String {
+fn who_runs(rival: &Rival, owner: Option<Owner>) -> String {
     match (rival.mount.volume_name(), owner, rival.by) {
         (Some(volume), _, _) => format!("See who runs: docker ps -a --filter volume={volume}"),
-        (None, Some(pid), _) => format!("See who runs: ps -fp {pid}"),
+        (None, Some(owner), _) => format!("See who runs: ps -fp {}", owner.pid),
         (None, None, Layer::Lock { .. }) => {
             format!("See who runs: docker ps, or on the machine: fuser -v {}", quoted(&rival.lock_path))
         }
@@ -222,10 +257,6 @@ fn who_runs(rival: &Rival, owner: Option<u32>) -> String {
             format!("See who runs: docker ps, or on the machine: fuser -v {}", quoted(&rival.lease_path))
         }
     }
-}
-
-fn stopped(owner: Option<u32>) -> Option<u32> {
-    owner.filter(|&pid| matches!(state(pid), Some('T' | 't')))
 }
 
 fn describe(holder: &Holder) -> String {

@@ -11,7 +11,7 @@ use super::{
         LeaseKeeper,
         failures::failure,
         protocol::Reason,
-        record::{LeaseRecord, Now, clock_name, lock_name},
+        record::{LeaseRecord, Now, clock_name},
         sqlite::{SqliteStore, path_beside},
         taking::{Applicant, Taken, describe, take},
         view::{LeaseView, in_words},
@@ -106,7 +106,7 @@ impl<'a> Site<'a> {
             name: self.config.service.clone(),
             info: self.this.clone(),
             clock: clock_name(),
-            lock: lock_name(lock),
+            lock: lock.name(),
             lock_is_trusted: same_place && trusted,
             remembered: lock.highest_token,
             ttl: times.ttl,
@@ -124,7 +124,7 @@ impl<'a> Site<'a> {
         if let Some(took_over) = &took_over {
             tracing::warn!(token = token.get(), "took over from a dead instance: {took_over}");
         }
-        let keeper = Arc::new(GuardKeeper::exclusive());
+        let keeper = Arc::new(GuardKeeper::held_by(self.config.instance));
         let guard = keeper.guard();
         let lease = LeaseKeeper::start(lease, sent.boot, times, Arc::clone(&keeper))
             .map_err(|error| no_thread(&error))?;

@@ -10,6 +10,7 @@ pub(crate) mod data_dir;
 mod declared;
 mod file_lock;
 mod flock;
+mod freezer;
 mod heartbeat;
 mod held;
 mod holder;

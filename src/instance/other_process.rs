@@ -5,6 +5,7 @@ use std::{
     io::{BufRead, BufReader, Lines, Read},
     path::Path,
     process::{Child, ChildStdout, Command, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -13,6 +14,7 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 use super::{
     file_lock::{FileLock, Outcome, acquire},
+    flock,
     holder::Holder,
     testing::config_at,
     worker_mode,
@@ -21,6 +23,7 @@ use crate::ids::InstanceId;
 
 const LOCK: &str = "SOLOSTART_TEST_LOCK";
 const WORKER: &str = "SOLOSTART_TEST_WORKER";
+const LOOKED_AT: &str = "SOLOSTART_TEST_LOOKED_AT";
 
 /// What the other process has to say begins with this, which no line of the test program does.
 const SAYS: &str = "says: ";
@@ -43,6 +46,12 @@ impl OtherProcess {
     /// tried. It says when it has lost the right.
     pub(super) fn working(data: &Path) -> Self {
         Self::start("tries_to_work_and_waits", WORKER, data)
+    }
+
+    /// Starts a process that takes the file lock again and again while its other threads look whether it is held,
+    /// and says how often it was refused.
+    pub(super) fn looked_at(path: &Path) -> Self {
+        Self::start("locks_what_others_look_at", LOOKED_AT, path)
     }
 
     fn start(body: &str, variable: &str, path: &Path) -> Self {
@@ -138,6 +147,28 @@ fn tries_to_work_and_waits() {
         }
         Err(error) => say(error.failure_code().name),
     }
+}
+
+/// The same for one that nothing keeps from its lock. It starts no program: see `relock`.
+#[test]
+fn locks_what_others_look_at() {
+    let Some(path) = env::var_os(LOOKED_AT) else { return };
+    let (path, over) = (Path::new(&path), AtomicBool::new(false));
+    drop(acquire(path, &|_| Ok(())).unwrap());
+    let look = || {
+        while !over.load(Ordering::Relaxed) {
+            flock::is_held(flock::open_to_read(path).unwrap()).unwrap();
+        }
+    };
+    let refused = thread::scope(|scope| {
+        scope.spawn(look);
+        scope.spawn(look);
+        let refused =
+            (0..500).filter(|_| matches!(acquire(path, &|_| Ok(())).unwrap(), Outcome::Held(_))).count();
+        over.store(true, Ordering::Relaxed);
+        refused
+    });
+    say(&refused.to_string());
 }
 
 /// Takes a lock that its holder has just given back.

@@ -58,12 +58,6 @@ impl Surroundings {
         self.first_pid_namespace && root(&self.own).is_some() && root(&self.own) == root(&self.init)
     }
 
-    /// Whether no process of the machine is hidden from this one. The kernel lists the locks only of those
-    /// that are not.
-    pub(super) fn sees_every_process(&self) -> bool {
-        self.first_pid_namespace
-    }
-
     /// Whether this process runs in a container of an engine: Docker, Podman and Kubernetes all mount
     /// `/etc/hosts` from outside. Marker files such as `/.dockerenv` outlive the container when its
     /// image becomes that of a virtual machine, and other engines write none.

@@ -61,7 +61,8 @@ fn parse_owner(locks: &str, (major, minor): (u32, u32), inode: u64) -> Option<u3
     locks.lines().find_map(|line| {
         let fields: Vec<&str> = line.split_ascii_whitespace().collect();
         // Waiting processes have an arrow in the second field, and so never match.
-        let [_, "FLOCK", _, _, pid, at, ..] = fields.as_slice() else { return None };
+        // Those who read have it shared, to look whether it is held.
+        let [_, "FLOCK", _, "WRITE", pid, at, ..] = fields.as_slice() else { return None };
         pid.parse().ok().filter(|&pid| *at == place && pid > 0)
     })
 }
@@ -84,7 +85,8 @@ mod tests {
                      2: -> FLOCK  ADVISORY  WRITE 200 fe:00:12 0 EOF\n\
                      3: FLOCK  ADVISORY  WRITE 300 fe:00:13 0 EOF\n\
                      4: FLOCK  ADVISORY  WRITE -1 fe:01:12 0 EOF\n\
-                     5: FLOCK  ADVISORY  WRITE 400 fe:00:12 0 EOF\n";
+                     5: FLOCK  ADVISORY  READ 350 fe:00:12 0 EOF\n\
+                     6: FLOCK  ADVISORY  WRITE 400 fe:00:12 0 EOF\n";
         assert_eq!(parse_owner(locks, (254, 0), 12), Some(400));
         assert_eq!(parse_owner(locks, (254, 0), 1), None);
         assert_eq!(parse_owner(locks, (254, 1), 12), None);

@@ -1,16 +1,17 @@
 //! What can be said about the locks without taking them.
 
-use std::{fs::File, os::unix::fs::MetadataExt, time::Duration};
+use std::{fs, io, os::unix::fs::MetadataExt, time::Duration};
 
 use serde::Serialize;
 
 use super::{
     flock,
+    freezer::is_frozen,
     holder::{self, Content, Holder},
     joining::Site,
-    lease::{protocol::Pulse, view::LeaseView},
-    mounts::{Mount, mount_of},
-    sharing::{Reach, Surroundings},
+    lease::{protocol::Pulse, record::lock_name, view::LeaseView},
+    mounts::mount_of,
+    sharing::Reach,
     siblings::{lock_owner, state},
     worker_mode::WorkerConfig,
 };
@@ -44,6 +45,9 @@ pub(crate) enum Verdict {
     Unresponsive,
     /// No instance runs; the next one starts at once.
     Free,
+    /// The last instance did not give its lease back, and is dead or out of time: the next one takes over at
+    /// once.
+    Gone,
     /// The next one has to find out, by watching the lease, whether its holder is alive.
     Unclear,
 }
@@ -52,14 +56,33 @@ pub(crate) enum Verdict {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 #[serde(tag = "state", rename_all = "kebab-case")]
 pub(crate) enum FlockStatus {
-    /// This process has it, in this state (proc_pid_stat(5)).
-    Held { pid: u32, process_state: Option<char> },
-    /// Nobody on this machine has it.
+    /// Somebody has it.
+    Held {
+        /// Which process; `null` where it is hidden from this one, as those of other containers are.
+        pid: Option<u32>,
+        /// Its state (proc_pid_stat(5)).
+        process_state: Option<char>,
+        /// Whether its cgroup is known to be frozen, as that of a paused container is.
+        frozen: bool,
+    },
+    /// Nobody has it.
     Free,
-    /// Nobody whom this process can see has it; the processes of other containers are hidden.
-    Unseen,
-    /// There is no lock file, or it cannot be read.
+    /// There is no lock file.
     NoFile { error: String },
+    /// It cannot be told.
+    Unknown { error: String },
+}
+
+/// The lock file, as one look shows it.
+struct LockView {
+    flock: FlockStatus,
+    file_system: String,
+    shared: bool,
+    lock_uuid: Option<String>,
+    highest_token: u64,
+    described: Option<Holder>,
+    /// Whether the holder of the lease would have this very lock if it were alive.
+    is_of_the_lease: bool,
 }
 
 /// The lease, as one look shows it.
@@ -78,85 +101,96 @@ pub(crate) struct LeaseStatus {
     pub(crate) error: Option<String>,
 }
 
-/// Looks at both locks. Nothing is taken, created or changed.
+/// Looks at both locks. Nothing is kept, created or changed.
 ///
 /// # Errors
 /// The paths cannot be made absolute.
 pub(crate) fn status(config: &WorkerConfig) -> StageResult<LockStatus> {
     let site = Site::of(config)?;
-    let file = site.lock_path.display().to_string();
-    let view = LeaseView::look(&site.lease_path, &config.service);
-    let lease = lease_status(&view, site.lease_path.display().to_string());
-    let opened = flock::open_to_read(&site.lock_path).and_then(|file| Ok((file.metadata()?, file)));
-    let (found, lock) = match opened {
-        Ok(opened) => opened,
-        Err(error) => {
-            let flock = FlockStatus::NoFile { error: error.to_string() };
-            let verdict = verdict(&flock, None, &view);
-            let (file_system, lock_uuid, described) = (String::new(), None, None);
-            return Ok(LockStatus {
-                verdict,
-                file,
-                file_system,
-                shared: false,
-                flock,
-                lock_uuid,
-                highest_token: 0,
-                described,
-                lease,
-            });
-        }
-    };
-    let mount = mount_of(std::os::fd::AsFd::as_fd(&lock), &site.lock_path);
-    let flock = flock_status(&mount, found.ino(), &site.surroundings);
-    let (lock_uuid, highest_token, described) = read(&lock);
+    let lease = LeaseView::look(&site.lease_path, &config.service);
+    let lock = look(&site, &lease).unwrap_or_else(|error| LockView::of_none(&error));
     Ok(LockStatus {
-        verdict: verdict(&flock, described.as_ref(), &view),
-        file,
-        shared: site.surroundings.reach(&mount) == Reach::Machine,
-        file_system: mount.kind,
-        flock,
-        lock_uuid,
-        highest_token,
-        described,
-        lease,
+        verdict: verdict(&lock, &lease),
+        file: site.lock_path.display().to_string(),
+        file_system: lock.file_system,
+        shared: lock.shared,
+        flock: lock.flock,
+        lock_uuid: lock.lock_uuid,
+        highest_token: lock.highest_token,
+        described: lock.described,
+        lease: lease_status(&lease, site.lease_path.display().to_string()),
     })
 }
 
-fn read(lock: &File) -> (Option<String>, u64, Option<Holder>) {
-    match holder::read(lock) {
-        Ok(Content::Lock { lock_uuid, highest_token, holder }) => {
-            (lock_uuid.map(|lock_uuid| lock_uuid.to_string()), highest_token, holder)
-        }
+fn look(site: &Site<'_>, lease: &LeaseView) -> io::Result<LockView> {
+    let file = flock::open_to_read(&site.lock_path)?;
+    let found = file.metadata()?;
+    let mount = mount_of(std::os::fd::AsFd::as_fd(&file), &site.lock_path);
+    let reach = site.surroundings.reach(&mount);
+    let (lock_uuid, highest_token, described) = match holder::read(&file) {
+        Ok(Content::Lock { lock_uuid, highest_token, holder }) => (lock_uuid, highest_token, holder),
         Ok(Content::Blank | Content::Foreign) | Err(_) => (None, 0, None),
-    }
-}
-
-fn flock_status(mount: &Mount, inode: u64, surroundings: &Surroundings) -> FlockStatus {
-    match lock_owner(mount.device, inode) {
-        Some(pid) => FlockStatus::Held { pid, process_state: state(pid) },
-        None if surroundings.sees_every_process() && surroundings.reach(mount) != Reach::Elsewhere => {
-            FlockStatus::Free
+    };
+    // The same conditions as those of a start.
+    let trusted = reach != Reach::Elsewhere
+        && fs::metadata(&site.lease_path).is_ok_and(|lease| lease.dev() == found.dev());
+    let of_the_lease =
+        lock_uuid.is_some_and(|lock_uuid| lease.is_of_lock(&lock_name(lock_uuid, found.ino())));
+    let pid = lock_owner(mount.device, found.ino());
+    let flock = match (pid, flock::is_held(file)) {
+        (Some(_), _) | (None, Ok(true)) => {
+            FlockStatus::Held { pid, process_state: pid.and_then(state), frozen: pid.is_some_and(is_frozen) }
         }
-        None => FlockStatus::Unseen,
+        (None, Ok(false)) => FlockStatus::Free,
+        (None, Err(error)) => FlockStatus::Unknown { error: error.to_string() },
+    };
+    Ok(LockView {
+        flock,
+        file_system: mount.kind,
+        shared: reach == Reach::Machine,
+        lock_uuid: lock_uuid.map(|lock_uuid| lock_uuid.to_string()),
+        highest_token,
+        described,
+        is_of_the_lease: trusted && of_the_lease,
+    })
+}
+
+impl LockView {
+    /// What an error says that a look ended with.
+    fn of_none(error: &io::Error) -> Self {
+        let text = error.to_string();
+        let flock = if error.kind() == io::ErrorKind::NotFound {
+            FlockStatus::NoFile { error: text }
+        } else {
+            FlockStatus::Unknown { error: text }
+        };
+        Self {
+            flock,
+            file_system: String::new(),
+            shared: false,
+            lock_uuid: None,
+            highest_token: 0,
+            described: None,
+            is_of_the_lease: false,
+        }
     }
 }
 
-fn verdict(flock: &FlockStatus, described: Option<&Holder>, lease: &LeaseView) -> Verdict {
+fn verdict(lock: &LockView, lease: &LeaseView) -> Verdict {
     let pulse = match lease {
         LeaseView::Absent => Some(Pulse::Free),
         LeaseView::Row { pulse, .. } => Some(*pulse),
         LeaseView::Unreadable(_) => None,
     };
-    match (flock, pulse) {
-        (FlockStatus::Held { .. }, Some(Pulse::Stale)) if lease.is_held_by(described) => {
+    match (&lock.flock, pulse) {
+        (FlockStatus::Held { .. }, Some(Pulse::Stale)) if lease.is_held_by(lock.described.as_ref()) => {
             Verdict::Unresponsive
         }
-        (FlockStatus::Held { .. }, _) => Verdict::Running,
+        (FlockStatus::Held { .. }, _) | (FlockStatus::Unknown { .. }, Some(Pulse::Fresh)) => Verdict::Running,
         (_, Some(Pulse::Free)) => Verdict::Free,
-        (FlockStatus::Unseen, Some(Pulse::Fresh)) => Verdict::Running,
-        (FlockStatus::Free, Some(Pulse::Stale)) => Verdict::Free,
-        (FlockStatus::Free | FlockStatus::Unseen | FlockStatus::NoFile { .. }, _) => Verdict::Unclear,
+        (FlockStatus::Free, _) if lock.is_of_the_lease => Verdict::Gone,
+        (FlockStatus::Free | FlockStatus::NoFile { .. }, Some(Pulse::Stale)) => Verdict::Gone,
+        (FlockStatus::Free | FlockStatus::Unknown { .. } | FlockStatus::NoFile { .. }, _) => Verdict::Unclear,
     }
 }
 

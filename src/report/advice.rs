@@ -44,6 +44,11 @@ const ADVICE: &[Advice] = &[
     },
     Advice { code: codes::LOCK_HELD, restart: Some("the other instance must end first."), actions: &[] },
     Advice {
+        code: codes::LOCK_HOLDER_UNRESPONSIVE,
+        restart: Some("the next start takes over as soon as the lock is free."),
+        actions: &[],
+    },
+    Advice {
         code: codes::LOCK_NOT_SHARED,
         restart: Some("the lock file stays where it is until it is moved."),
         actions: &[],
@@ -67,6 +72,7 @@ const ADVICE: &[Advice] = &[
         restart: Some("the migration begins again on every start, with the same time limit."),
         actions: &[ALLOW_STAGE],
     },
+    Advice { code: codes::TASK_FAILED, restart: Some(NOT_KNOWN), actions: &[TELL_DEVELOPERS] },
     Advice { code: codes::STAGE_FAILED, restart: Some(NOT_KNOWN), actions: &[TELL_DEVELOPERS] },
     Advice {
         code: codes::STAGE_TIMEOUT,
@@ -133,9 +139,14 @@ fn reason(kind: ErrorKind) -> &'static str {
 
 /// What the operator can do: as the error says, or as its code advises.
 pub(super) fn actions(error: &StageError, of: &str, took: Duration, identity: &Identity) -> Vec<String> {
-    let own = error.actions().iter().map(|action| action_text(action)).filter(|text| !text.is_empty());
-    let own: Vec<String> = own.take(ACTIONS_MOST).collect();
+    let own = own_actions(error);
     if own.is_empty() { defaults(error.failure_code(), of, took, identity) } else { own }
+}
+
+/// What the error itself says.
+pub(super) fn own_actions(error: &StageError) -> Vec<String> {
+    let own = error.actions().iter().map(|action| action_text(action)).filter(|text| !text.is_empty());
+    own.take(ACTIONS_MOST).collect()
 }
 
 /// What the code advises for the stage `of`, which took so long.

@@ -18,7 +18,7 @@ use crate::{
         outcome::{FailurePhase, StageFailure, StartupError, StopReport, StopSummary},
         state::StopReason,
     },
-    error::Fact,
+    error::{Fact, StageError},
 };
 
 /// How much of a fact is shown, and of its name.
@@ -71,6 +71,18 @@ pub(super) fn startup_failure(error: &StartupError, exit: u8, identity: &Identit
     parts.push(Part::text(0, 1, &format!("{when}{}", attempt(identity))));
     parts.push(signature(identity));
     block(&head(headline, &primary.stage, code, exit), &parts)
+}
+
+/// What a subcommand was asked to do and did not, as one block for stderr.
+pub(crate) fn command_failure(headline: &str, error: &StageError) -> String {
+    let mut parts = vec![Part::text(1, 6, &causes(error).join(": "))];
+    parts.extend(Part::table(4, Some("Found"), Table::new(error.facts().iter().map(fact))));
+    parts.extend(to_do(advice::own_actions(error)));
+    let code = error.failure_code();
+    block(
+        &verdict(&format!("{headline}  [{}]", clean(code.name, 60)), &exit(error.error_kind().exit_code())),
+        &parts,
+    )
 }
 
 /// A service that ran and did not end well, as one block for stderr: `serve` failed, the lock was lost, or

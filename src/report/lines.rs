@@ -65,8 +65,13 @@ fn times(up: &[&StageTimes]) -> String {
 
 /// An impaired stage and what is wrong with it.
 fn impaired(timeline: &Timeline, name: &StageName) -> String {
-    let failed = timeline.stages.iter().any(|stage| stage.name == *name && stage.state == StageState::Failed);
-    format!("{} ({})", stage(name), if failed { "failed" } else { "unhealthy" })
+    let times = timeline.stages.iter().find(|stage| stage.name == *name);
+    let why = match times {
+        Some(times) if times.state == StageState::Failed => "failed".to_owned(),
+        Some(StageTimes { degraded: Some(why), healthy: true, .. }) => clean(why, 120),
+        Some(_) | None => "unhealthy".to_owned(),
+    };
+    format!("{} ({why})", stage(name))
 }
 
 /// The service stopped as asked and left nothing behind: why, and in which order.

@@ -35,6 +35,7 @@ pub(crate) use checked::Found;
 pub(crate) use document::{Attempt, fingerprint};
 pub(crate) use emergency::{Stalled, StalledStage};
 pub(crate) use events::Report;
+pub(crate) use failure::command_failure;
 pub(crate) use ledger::{Counted, Ledger, Recovered};
 
 /// `text` as one line of printable ASCII, without what a URL in it may hide, and cut where it is endless.

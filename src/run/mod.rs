@@ -156,6 +156,7 @@ fn live(
         notes.extend(running.get(worker).and_then(|lock| lock.note()));
         notes.extend(reporter.recovered());
         let status = running.status();
+        notes.extend(status.notes());
         let (timeline, degraded) = (status.timeline(), status.degraded());
         reporter.tell(|identity| Report::ready(&timeline, &degraded, &notes, identity));
         Ok(running.wait().await)

@@ -5,6 +5,7 @@
 pub mod cache;
 #[cfg(feature = "database")]
 pub mod database;
+mod flood;
 #[cfg(feature = "http-session")]
 pub mod http_session;
 mod in_flight;

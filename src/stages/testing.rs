@@ -1,6 +1,9 @@
 //! What the engine would hand to a stage, for tests that call a stage's hooks themselves.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -9,36 +12,63 @@ use crate::{
     contract::{
         board::{Board, Cell},
         context::{StageContext, StopContext},
+        event::{Event, EventSink},
         guard::GuardKeeper,
         state::StopReason,
     },
     error::StageResult,
     graph::Graph,
+    ids::InstanceId,
 };
+
+/// The right of this test process, which is the same in all of its starts.
+fn this_process() -> GuardKeeper {
+    static THIS: LazyLock<InstanceId> = LazyLock::new(InstanceId::mint);
+    GuardKeeper::held_by(*THIS)
+}
 
 /// One start of one stage, with the ends that the engine would hold.
 pub(super) struct Start {
     pub(super) cx: StageContext,
     pub(super) cancel: CancellationToken,
-    pub(super) worker: GuardKeeper,
+    pub(super) worker: Arc<GuardKeeper>,
 }
 
 impl Start {
-    /// A start whose time is up after `limit`.
+    /// A start of this process, whose time is up after `limit`.
     pub(super) fn within(limit: Duration) -> Self {
+        Self::by(this_process(), limit)
+    }
+
+    /// A start of whoever has this right.
+    pub(super) fn by(worker: GuardKeeper, limit: Duration) -> Self {
+        Self::new(worker, limit, None)
+    }
+
+    /// A start with more time than any test takes, of which `sink` is told.
+    pub(super) fn told_to(sink: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        Self::new(this_process(), Duration::from_secs(60), Some(Arc::new(sink)))
+    }
+
+    fn new(worker: GuardKeeper, limit: Duration, sink: Option<EventSink>) -> Self {
         let mut graph = Graph::default();
         let id = graph.add("under-test".into());
-        let board = Board::new(graph, vec![id], vec![Cell::new(false, limit)], None);
+        let board = Board::new(graph, vec![id], vec![Cell::new(false, limit)], sink);
         let cancel = CancellationToken::new();
         let cx = StageContext::new(board, id, cancel.clone(), Instant::now() + limit);
-        let worker = GuardKeeper::exclusive();
         cx.publish_worker(worker.guard());
-        Self { cx, cancel, worker }
+        Self { cx, cancel, worker: Arc::new(worker) }
     }
 
     /// A start with more time than any test takes.
     pub(super) fn unhurried() -> Self {
         Self::within(Duration::from_secs(60))
+    }
+
+    /// What the stage adds to the line that says the service is ready.
+    #[cfg(feature = "scheduler")]
+    pub(super) fn note(&self) -> Option<String> {
+        self.cx.board().cell(self.cx.id()).note()
     }
 
     /// The steps that the stage told so far.

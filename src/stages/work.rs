@@ -7,8 +7,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     codes::STAGE_PANICKED,
-    contract::{guard::WorkerGuard, panic::Contained},
+    contract::{context::StageContext, event::Event, guard::WorkerGuard, panic::Contained},
     error::{StageError, StageResult},
+    graph::StageName,
 };
 
 /// What a scheduled job or a background task may ask while it runs. Clones share one state.
@@ -17,11 +18,27 @@ pub struct RunContext {
     name: Cow<'static, str>,
     stopping: CancellationToken,
     worker: WorkerGuard,
+    stage: StageContext,
 }
 
 impl RunContext {
-    pub(super) fn new(name: Cow<'static, str>, stopping: CancellationToken, worker: WorkerGuard) -> Self {
-        Self { name, stopping, worker }
+    pub(super) fn new(name: Cow<'static, str>, stopping: CancellationToken, stage: StageContext) -> Self {
+        Self { name, stopping, worker: stage.worker(), stage }
+    }
+
+    /// Tells everyone who listens.
+    pub(super) fn tell(&self, event: &Event) {
+        self.stage.board().emit(event);
+    }
+
+    /// The stage that runs it.
+    pub(super) fn stage(&self) -> &StageContext {
+        &self.stage
+    }
+
+    /// The name of the stage, as events have it.
+    pub(super) fn stage_name(&self) -> StageName {
+        self.stage.board().graph.name(self.stage.id()).clone()
     }
 
     /// The job's or task's own name.

@@ -159,7 +159,8 @@ impl Startup {
         self
     }
 
-    /// Is told of every event, between two steps of the engine: it must return quickly.
+    /// Is told of every event, between two steps of the engine, or of whatever else it happens to: it must
+    /// return quickly.
     pub fn on_event(&mut self, sink: impl Fn(&Event) + Send + Sync + 'static) -> &mut Self {
         self.sink = Some(Arc::new(sink));
         self

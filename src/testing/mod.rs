@@ -48,7 +48,9 @@ mod process;
 mod spy;
 
 pub use fault::{Fault, FaultPlan};
-pub use matrix::{Ended, SingleFault, for_each_single_fault, single_faults};
+pub use matrix::{
+    Ended, SingleFault, for_each_single_fault, for_each_single_fault_in_real_time, single_faults,
+};
 pub use process::{Exit, Process, assert_one_worker};
 pub use spy::EventSpy;
 

@@ -157,6 +157,8 @@ impl Counts {
             | Event::StageRetrying { .. }
             | Event::StageBlocking { .. }
             | Event::HealthChanged { .. }
+            | Event::JobFailed { .. }
+            | Event::TaskEnded { .. }
             | Event::Ready { .. }
             | Event::RollingBack { .. }
             | Event::Draining { .. }
@@ -176,6 +178,8 @@ fn line(event: &Event) -> String {
         Event::StageBlocking { .. } => "blocking",
         Event::HealthChanged { healthy: true, .. } => "healthy",
         Event::HealthChanged { healthy: false, .. } => "unhealthy",
+        Event::JobFailed { .. } => "job-failed",
+        Event::TaskEnded { .. } => "task-ended",
         Event::Ready { .. } => "ready",
         Event::RollingBack { .. } => "rolling-back",
         Event::Draining { .. } => "draining",

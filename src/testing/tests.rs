@@ -3,7 +3,7 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU32, Ordering},
     },
 };
@@ -12,8 +12,13 @@ use super::*;
 use crate::{Env, Event, FailurePhase, StageContext, StageState, Startup, StopHook, WorkerMode, codes};
 
 fn empty() -> Startup {
+    with_limits("5s", "8s")
+}
+
+fn with_limits(stage: &str, shutdown: &str) -> Startup {
     let mode = WorkerMode::Many { reason: "no lock in this test".to_owned() };
-    Startup::new("shop", Env::from_vars("SHOP", [("SHOP_STAGE_TIMEOUT", "5s")]), mode)
+    let vars = [("SHOP_STAGE_TIMEOUT", stage), ("SHOP_SHUTDOWN_TIMEOUT", shutdown)];
+    Startup::new("shop", Env::from_vars("SHOP", vars), mode)
 }
 
 /// `database -> cache (optional) -> pages`, and a count of the databases that are open.
@@ -73,6 +78,51 @@ fn every_fault_in_every_stage_releases_everything_and_is_named() {
         },
     );
     assert_eq!(seen.into_inner(), 4 * u32::try_from(Fault::ALL.len()).unwrap(), "worker-mode included");
+}
+
+/// A stage that waits for a thread of its own: on a paused clock its time would be up before the thread runs.
+fn threaded() -> (Startup, Arc<AtomicU32>) {
+    let (mut startup, released) = (with_limits("2s", "4s"), Arc::new(AtomicU32::new(0)));
+    let (opening, closing) = (released.clone(), released.clone());
+    startup
+        .stage("reader", (), async move |cx: StageContext, ()| {
+            cx.on_rollback(async move || {
+                opening.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            });
+            let (answer, answered) = tokio::sync::oneshot::channel();
+            std::thread::spawn(move || answer.send("open"));
+            Ok(answered.await?)
+        })
+        .stop(async move |_reader, _cx| {
+            closing.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        })
+        .required();
+    (startup, released)
+}
+
+#[test]
+fn in_real_time_each_fault_is_played_once_with_what_belongs_to_its_start() {
+    let seen = Mutex::new(Vec::new());
+    for_each_single_fault_in_real_time(threaded, |played, released| {
+        let began = played.spy.lines().contains(&"starting reader".to_owned());
+        let replaced = matches!(played.fault, Fault::Error | Fault::Panic | Fault::Hang);
+        let opened = began && !(replaced && played.stage == "reader");
+        assert_eq!(released.load(Ordering::Relaxed), u32::from(opened), "{played}");
+        seen.lock().unwrap().push((played.stage.clone(), played.fault));
+    });
+    let seen = seen.into_inner().unwrap();
+    assert_eq!(seen.len(), 2 * Fault::ALL.len());
+    assert!(single_faults(&threaded().0).iter().all(|each| seen.contains(each)));
+}
+
+#[test]
+#[should_panic(expected = "Unhealthy in `reader` displeases")]
+fn in_real_time_a_check_that_fails_fails_the_whole() {
+    for_each_single_fault_in_real_time(threaded, |played, _released| {
+        assert!(played.fault != Fault::Unhealthy || played.stage != "reader", "{played} displeases");
+    });
 }
 
 #[tokio::test(start_paused = true)]

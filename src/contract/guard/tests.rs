@@ -57,7 +57,7 @@ fn a_token_only_grows_and_is_zero_only_without_a_lock() {
 }
 
 #[test]
-fn a_token_is_raised_where_it_is_kept_and_only_above_a_higher_one() {
+fn a_token_is_raised_where_it_is_kept_and_only_above_one_that_is_not_lower() {
     let keeper = Arc::new(GuardKeeper::exclusive());
     let guard = keeper.guard();
     keeper.issue(FencingToken::new(5));
@@ -67,8 +67,8 @@ fn a_token_is_raised_where_it_is_kept_and_only_above_a_higher_one() {
         own.upgrade().unwrap().issue(token);
         Ok(token)
     });
-    for stored in [4, 5] {
-        assert_eq!(guard.raise(FencingToken::new(stored)).unwrap().get(), 5);
+    for (stored, expected) in [(4, 5), (5, 6), (5, 6)] {
+        assert_eq!(guard.raise(FencingToken::new(stored)).unwrap().get(), expected);
     }
     assert_eq!(guard.raise(FencingToken::new(9)).unwrap().get(), 10);
     assert_eq!(guard.token().get(), 10);

@@ -13,6 +13,8 @@ use super::{
 use crate::contract::{event::Event, outcome::StartupError};
 
 mod defects;
+mod failing;
+mod inside;
 mod late;
 mod random;
 mod serve;

@@ -3,6 +3,8 @@
 //! `PROPTEST_CASES=200000 cargo test --release --lib random` runs longer. A case that fails is shrunk,
 //! printed, and kept with its seed in `proptest-regressions/`, from where it is played first next time.
 
+use std::io::Write as _;
+
 use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
 
 mod causes;
@@ -21,7 +23,10 @@ const CASES: u32 = 5_000;
 fn config() -> ProptestConfig {
     let wanted = std::env::var_os("PROPTEST_CASES").is_some();
     let default = ProptestConfig::default();
-    ProptestConfig { cases: if wanted { default.cases } else { CASES }, ..default }
+    let cases = if wanted { default.cases } else { CASES };
+    // Written past the test harness, which shows what a test prints only where it fails.
+    writeln!(std::io::stderr(), "{cases} random services").unwrap();
+    ProptestConfig { cases, ..default }
 }
 
 proptest! {

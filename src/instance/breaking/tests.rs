@@ -7,6 +7,7 @@ use crate::instance::{
         sqlite::path_beside,
         store::{Claim, LeaseStore},
         testing::{claim_of, row},
+        timings::Timings,
     },
     other_process::OtherProcess,
     testing::{TTL, code, config_at, reacquire},
@@ -35,6 +36,9 @@ fn a_broken_lease_has_no_holder_and_a_higher_token_and_starts_at_once() {
     let row = look(&config);
     assert_eq!((row.holder, row.version.token), (None, broken.token));
     assert!(broken.token > 7);
+    let again = break_lease(&config, broken.token).unwrap_err();
+    assert_eq!(again.error_kind().exit_code(), 64);
+    assert!(again.to_string().contains("nothing to break"), "{again}");
 
     // The one who held it finds out when it goes on.
     let mut store = SqliteStore::open(&path_beside(&config.lock_path), TTL).unwrap();
@@ -45,6 +49,23 @@ fn a_broken_lease_has_no_holder_and_a_higher_token_and_starts_at_once() {
     let held = reacquire(&config);
     assert!(start.elapsed() < TTL, "it waited");
     assert!(held.guard().token().get() > broken.token);
+}
+
+#[test]
+fn a_lease_is_watched_for_as_long_as_the_right_of_its_holder_can_last() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config_at(dir.path());
+    let row = abandoned(&config);
+    let start = boot_time();
+    break_lease(&config, 7).unwrap();
+    let watched = boot_time() - start;
+    assert!(watched >= Timings::new(Some(row.ttl), None).unwrap().hard, "{watched:?}");
+
+    // Whoever breaks it may be configured with shorter times than the holder.
+    for ttl in [1, 15, 600].map(Duration::from_secs) {
+        let slowest = Timings::new(Some(ttl), None).unwrap();
+        assert!(longest_right(&LeaseRecord { ttl, ..row.clone() }) >= slowest.hard, "{ttl:?}");
+    }
 }
 
 #[test]

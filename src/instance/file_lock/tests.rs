@@ -121,7 +121,7 @@ fn programs_that_are_started_do_not_inherit_the_lock() {
 fn one_at_a_time_holds_the_lock_under_contention() {
     let (_dir, path) = dir_and_path();
     let (inside, rounds) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
                 while rounds.load(Ordering::SeqCst) < 500 {
@@ -339,4 +339,10 @@ fn the_kernel_having_no_lock_to_give_is_neither_held_nor_acquired() {
     }
     assert_eq!(broken(&path, &Errno::NOSPC.into()).failure_code(), codes::DB_DISK_FULL);
     assert_eq!(broken(&path, &Errno::IO.into()).failure_code(), codes::DB_IO);
+}
+
+#[test]
+fn nobody_is_refused_because_others_look_whether_the_lock_is_held() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(OtherProcess::looked_at(&dir.path().join("lock")).said, "0");
 }

@@ -42,8 +42,9 @@ fn a_held_lock_names_its_holder_and_what_to_do() {
     let text = refused(&path, "1.0");
     for expected in [
         format!("(shop 1.0, host {}, pid {pid}), as the file says", this("1.0").host),
-        format!("held by: process {pid}, says the kernel"),
+        format!("held by: process {pid}, says /proc/locks"),
         format!("flock on {} is held", path.display()),
+        "machine: this one, under the same host name".to_owned(),
         "same program: ".to_owned(),
         "Scaled?".to_owned(),
         format!("Leave {} in place", path.display()),
@@ -51,7 +52,8 @@ fn a_held_lock_names_its_holder_and_what_to_do() {
         assert!(text.contains(&expected), "{expected} is not in\n{text}");
     }
     assert!(!text.contains("rolling") && !text.contains("note:") && !text.contains("kill"), "{text}");
-    assert!(refused(&path, "1.1").contains("(1.0, 1.1): a rolling update?"));
+    let rolling = refused(&path, "1.1");
+    assert!(rolling.contains("(1.0, 1.1): a rolling update?") && rolling.contains("waits for"), "{rolling}");
 }
 
 #[test]
@@ -63,6 +65,23 @@ fn a_stopped_holder_is_named_as_stopped() {
     let text = refused(&path, "1.0");
     assert!(text.contains("state T (stopped)"), "{text}");
     assert!(text.contains(&format!("kill -CONT {}", other.pid())), "{text}");
+}
+
+#[test]
+fn a_frozen_holder_is_named_as_frozen_and_not_as_stopped() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("shop.lock");
+    let _other = OtherProcess::locking(&path);
+    let rival = rival(&path, LeaseView::Absent);
+    let owner = Owner { pid: 4711, state: Some('S'), frozen: true };
+    assert_eq!(
+        owner.describe(),
+        "process 4711, says /proc/locks, state S (alive), frozen like a paused container"
+    );
+    let actions = to_run_one(&rival, Some(owner), &this("1.0"));
+    assert!(actions[0].ends_with(&format!("docker unpause {}", this("1.0").host)), "{actions:?}");
+    assert!(actions.len() <= 4, "{actions:?}");
+    assert_eq!(to_free(&rival, Some(owner))[0], actions[0]);
 }
 
 #[test]
@@ -122,7 +141,7 @@ fn a_holder_that_stopped_renewing_is_unresponsive_and_may_be_gone_at_the_next_tr
     let text = told(&error);
     for expected in [
         "heartbeat: 4 m 12 s ago (lost after 15 s): looks dead".to_owned(),
-        format!("held by: process {}, says the kernel, state T (stopped)", other.pid()),
+        format!("held by: process {}, says /proc/locks, state T (stopped)", other.pid()),
         format!("lease: {}: token 17", path.with_extension("lease.db").display()),
         format!("kill -CONT {}", other.pid()),
         format!("docker unpause {}", described.host),
@@ -164,9 +183,15 @@ fn a_holder_of_the_lease_alone_is_named_by_it() {
     assert_eq!(error.failure_code(), codes::LOCK_HELD);
     assert!(error.to_string().contains("renews the lease /data/shop.lease.db"), "{error}");
     let text = told(&error);
-    for expected in
-        ["host elsewhere, pid", "as the lease says", "heartbeat: 1 s ago", "(1.4, 1.0): a rolling"]
-    {
+    for expected in [
+        "host elsewhere, pid",
+        "as the lease says",
+        "heartbeat: 1 s ago",
+        "machine: another one",
+        "flock on /data/shop.lock was free",
+        "the sequence of the lease moved while we watched, to 3",
+        "(1.4, 1.0): a rolling",
+    ] {
         assert!(text.contains(expected), "{expected} is not in\n{text}");
     }
     assert!(!text.contains("note:"), "{text}");

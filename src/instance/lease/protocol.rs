@@ -48,12 +48,14 @@ pub(crate) enum Guard {
     NoRevival,
     /// What was fenced off by a higher token stays out.
     Fence,
+    /// Of two holders of one token, the one that did not fence stays out.
+    FenceHolder,
 }
 
 #[cfg(test)]
 impl Guard {
     /// Every one.
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::SameClock,
         Self::Expiry,
         Self::SameLock,
@@ -70,6 +72,7 @@ impl Guard {
         Self::FromSending,
         Self::NoRevival,
         Self::Fence,
+        Self::FenceHolder,
     ];
 }
 
@@ -166,6 +169,14 @@ pub(crate) enum Pulse {
 pub(crate) struct Window {
     pub(crate) acknowledged: u64,
     pub(crate) attempted: u64,
+}
+
+/// What stands in the database that is protected: the token of the last acquisition that opened it, and whose
+/// that was.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Fence<'a> {
+    pub(crate) token: u64,
+    pub(crate) holder: &'a str,
 }
 
 impl Protocol {
@@ -277,10 +288,14 @@ impl Protocol {
         self.holds(Guard::NoRevival, answered <= valid_before).then(|| from.saturating_add(limit))
     }
 
-    /// Whether a fence at `stored` lets a write of `token` pass.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the database asks it in SQL; models ask it here"))]
-    pub(crate) fn passes(self, stored: u64, token: u64) -> bool {
-        self.holds(Guard::Fence, stored <= token)
+    /// Whether a fence lets a write of `holder` under `token` pass.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "the database asks it of its own row; models ask it here")
+    )]
+    pub(crate) fn passes(self, fence: Fence<'_>, token: u64, holder: &str) -> bool {
+        self.holds(Guard::Fence, fence.token <= token)
+            && self.holds(Guard::FenceHolder, fence.holder == holder)
     }
 }
 

@@ -2,16 +2,15 @@
 
 use std::{fs, time::Duration};
 
+use uuid::Uuid;
+
 use super::{
     protocol::{Protocol, Pulse, Row, Version},
     timings::TTL_MAX,
 };
 use crate::{
     clock::{boot_time, wall_clock},
-    instance::{
-        file_lock::FileLock,
-        holder::{self, Holder},
-    },
+    instance::holder::{self, Holder},
 };
 
 /// The longest holder description that is read: four times what one writes.
@@ -136,8 +135,8 @@ fn boot_time_offset(offsets: &str) -> Option<String> {
 
 /// What a row calls a lock file: the identity that it carries, and its inode. A copy of the file has the
 /// same identity and another inode, so the lock on it proves nothing about who has locked the original.
-pub(crate) fn lock_name(lock: &FileLock) -> String {
-    format!("{}@{}", lock.lock_uuid, lock.identity.inode)
+pub(crate) fn lock_name(lock_uuid: Uuid, inode: u64) -> String {
+    format!("{lock_uuid}@{inode}")
 }
 
 #[cfg(test)]

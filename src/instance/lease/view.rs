@@ -60,6 +60,11 @@ impl LeaseView {
         })
     }
 
+    /// Whether the holder has, or had, the lock of this name: `record::lock_name`.
+    pub(crate) fn is_of_lock(&self, name: &str) -> bool {
+        self.held().is_some_and(|(row, _)| row.lock == name)
+    }
+
     /// The heartbeat in words: how long ago, and what that means.
     pub(crate) fn heartbeat(&self) -> String {
         let Self::Row { row, pulse, age } = self else {

@@ -6,11 +6,12 @@ use crate::{
     instance::{
         lease::{
             record::{LeaseRecord, Now, clock_name},
+            store::StoreError,
             testing::row,
         },
         other_process::OtherProcess,
-        testing::{TTL, config, config_at, locked_by_somebody},
-        worker_mode::acquire,
+        testing::{TTL, config, config_at, locked_by_somebody, reacquire},
+        worker_mode::{Timings, acquire},
     },
 };
 
@@ -21,7 +22,7 @@ fn a_worker_is_seen_with_its_lock_its_lease_and_its_token() {
     let other = OtherProcess::working(&config.data_dir);
     let seen = status(&config).unwrap();
     assert_eq!(seen.verdict, Verdict::Running);
-    assert!(matches!(seen.flock, FlockStatus::Held { pid, .. } if pid == other.pid()), "{seen:?}");
+    assert!(matches!(seen.flock, FlockStatus::Held { pid: Some(pid), .. } if pid == other.pid()), "{seen:?}");
     assert_eq!(seen.lease.state, "fresh");
     assert_eq!(seen.lease.holder.as_ref().unwrap().pid, other.pid());
     assert_eq!(seen.lease.holder, seen.described);
@@ -42,7 +43,8 @@ fn a_worker_that_is_stopped_becomes_unresponsive() {
     }
     let seen = status(&config).unwrap();
     assert_eq!(seen.verdict, Verdict::Unresponsive);
-    assert!(matches!(seen.flock, FlockStatus::Held { process_state: Some('T'), .. }), "{seen:?}");
+    let FlockStatus::Held { process_state, frozen, .. } = seen.flock else { panic!("{seen:?}") };
+    assert_eq!((process_state, frozen), (Some('T'), false));
 }
 
 #[test]
@@ -82,7 +84,9 @@ fn a_lease_that_cannot_be_read_is_said_to_be_so() {
 
 #[test]
 fn the_verdict_follows_from_what_is_seen_of_both() {
-    let held = || FlockStatus::Held { pid: 1, process_state: None };
+    let held = || FlockStatus::Held { pid: Some(1), process_state: None, frozen: false };
+    let unknown = || FlockStatus::Unknown { error: String::new() };
+    let none = || FlockStatus::NoFile { error: String::new() };
     let described = Holder::this_process(InstanceId::mint(), "shop", "1.0");
     let now = Now::read();
     let lease = |boot: Duration, clock: &str| {
@@ -92,22 +96,65 @@ fn the_verdict_follows_from_what_is_seen_of_both() {
     let fresh = lease(now.boot, &clock_name());
     let stale = lease(Duration::ZERO, &clock_name());
     let foreign = lease(now.boot, "another-boot");
+    let damaged = LeaseView::Unreadable(StoreError::Damaged(String::new()));
     let another = Holder { instance: "another".to_owned(), ..described.clone() };
-    for (flock, described, lease, expected) in [
-        (held(), Some(&described), &fresh, Verdict::Running),
-        (held(), Some(&described), &stale, Verdict::Unresponsive),
-        (held(), None, &stale, Verdict::Unresponsive),
-        (held(), Some(&another), &stale, Verdict::Running),
-        (held(), Some(&described), &foreign, Verdict::Running),
-        (FlockStatus::Free, None, &stale, Verdict::Free),
-        (FlockStatus::Free, None, &fresh, Verdict::Unclear),
-        (FlockStatus::Free, None, &foreign, Verdict::Unclear),
-        (FlockStatus::Free, None, &LeaseView::Absent, Verdict::Free),
-        (FlockStatus::Unseen, None, &fresh, Verdict::Running),
-        (FlockStatus::Unseen, None, &stale, Verdict::Unclear),
+    for (flock, described, is_of_the_lease, lease, expected) in [
+        (held(), Some(&described), true, &fresh, Verdict::Running),
+        (held(), Some(&described), true, &stale, Verdict::Unresponsive),
+        (held(), None, false, &stale, Verdict::Unresponsive),
+        (held(), Some(&another), true, &stale, Verdict::Running),
+        (held(), Some(&described), true, &foreign, Verdict::Running),
+        (held(), None, false, &damaged, Verdict::Running),
+        (FlockStatus::Free, None, false, &stale, Verdict::Gone),
+        (FlockStatus::Free, None, false, &fresh, Verdict::Unclear),
+        (FlockStatus::Free, None, false, &foreign, Verdict::Unclear),
+        // It would still have the lock.
+        (FlockStatus::Free, Some(&described), true, &fresh, Verdict::Gone),
+        (FlockStatus::Free, Some(&described), true, &foreign, Verdict::Gone),
+        (FlockStatus::Free, None, false, &LeaseView::Absent, Verdict::Free),
+        (FlockStatus::Free, None, false, &damaged, Verdict::Unclear),
+        (none(), None, false, &stale, Verdict::Gone),
+        (none(), None, false, &fresh, Verdict::Unclear),
+        (unknown(), None, false, &fresh, Verdict::Running),
+        (unknown(), None, false, &stale, Verdict::Unclear),
     ] {
-        assert_eq!(verdict(&flock, described, lease), expected, "{flock:?} {lease:?}");
+        let text = format!("{flock:?} {lease:?}");
+        let lock = LockView {
+            flock,
+            file_system: String::new(),
+            shared: true,
+            lock_uuid: None,
+            highest_token: 0,
+            described: described.cloned(),
+            is_of_the_lease,
+        };
+        assert_eq!(verdict(&lock, lease), expected, "{text}");
     }
+}
+
+#[test]
+fn after_kill_9_the_holder_is_gone_although_its_lease_is_fresh_and_the_next_takes_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = WorkerConfig { timings: Timings::default(), ..config(&dir) };
+    let other = OtherProcess::working(&config.data_dir);
+    assert_eq!(status(&config).unwrap().verdict, Verdict::Running);
+    other.kill();
+    let seen = status(&config).unwrap();
+    assert_eq!((seen.verdict, seen.lease.state), (Verdict::Gone, "fresh"), "{seen:?}");
+    assert_eq!(seen.flock, FlockStatus::Free);
+    assert!(reacquire(&config).lock().took_over.unwrap().ends_with("its file lock is free"));
+}
+
+#[test]
+fn a_lease_whose_lock_file_was_replaced_does_not_prove_anybody_dead() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(&dir);
+    let _other = OtherProcess::working(&config.data_dir);
+    let copy = config.lock_path.with_extension("copy");
+    fs::copy(&config.lock_path, &copy).unwrap();
+    fs::rename(&copy, &config.lock_path).unwrap();
+    let seen = status(&config).unwrap();
+    assert_eq!((seen.verdict, seen.flock), (Verdict::Unclear, FlockStatus::Free));
 }
 
 #[test]

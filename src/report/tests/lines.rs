@@ -33,6 +33,15 @@ fn ready_names_degraded_stages_and_notes() {
 }
 
 #[test]
+fn ready_says_what_a_degraded_stage_does_without() {
+    let why = Some("the warm-up took too long\n\u{1b}[31m".to_owned());
+    let cache = StageTimes { degraded: why, ..times("cache", StageState::Up, 80) };
+    let line = ready(&timeline(vec![cache]), &names(&["cache"]), &[]);
+    assert!(line.contains("; DEGRADED: cache (the warm-up took too long"), "{line}");
+    assert!(line.trim_end().bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{line:?}");
+}
+
+#[test]
 fn ready_of_many_stages_lists_the_slowest() {
     let many =
         (0..50).map(|at| StageTimes { name: format!("s{at}").into(), ..times("s", StageState::Up, at) });

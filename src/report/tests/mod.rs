@@ -89,6 +89,7 @@ fn times(name: &'static str, state: StageState, took: u64) -> StageTimes {
         needs: Vec::new(),
         state,
         healthy: true,
+        degraded: None,
         optional: false,
         began: Some(Duration::ZERO),
         took: Some(ms(took)),

@@ -1,49 +1,59 @@
 //! An in-process cache as a stage, filled before anyone asks it.
 //!
 //! The cache belongs to this process alone. A second worker would have one of its own: a session that was
-//! ended in one would live on in the other, and a counter would count half. This is the most common reason
-//! why a service must run as exactly one worker, and why this library makes sure of it.
+//! ended in one would live on in the other, a counter would count half, and a limit would let twice as much
+//! through. This is the most common reason why a service must run as exactly one worker, and why this library
+//! makes sure of it. Whoever lets several workers run on purpose should cache only what may be stale.
 
-use std::{fmt, future::Future, hash::Hash, sync::Arc, time::Duration};
+mod file;
+mod handle;
+mod life;
+mod store;
 
-use futures_util::future::BoxFuture;
-/// The crate whose [`future::Cache`](moka::future::Cache) the stage hands out.
-pub use moka;
-use tokio::{
-    task::coop::consume_budget,
-    time::{Instant, timeout_at},
+use std::{
+    fmt,
+    future::Future,
+    hash::Hash,
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+    time::Duration,
 };
 
+use futures_util::future::BoxFuture;
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::time::{Instant, timeout_at};
+
+pub use self::handle::{CacheHandle, CacheStats};
+use self::{
+    handle::Room,
+    life::{LONGEST, Life},
+    store::Store,
+};
 use crate::{
-    codes::STAGE_PANICKED,
+    codes::{STAGE_PANICKED, STARTUP_INTERRUPTED},
     contract::{
         context::{StageContext, StopContext},
+        guard::WorkerGuard,
         panic::Contained,
         stage::Stage,
     },
     error::{StageError, StageResult},
+    settings::{Env, paths::data_dir},
     stages::in_flight::soft_deadline,
 };
 
-/// moka panics when it is given more than a thousand years.
-const LONGEST: Duration = Duration::from_secs(999 * 365 * 24 * 60 * 60);
-
 type WarmUp<K, V, N> =
-    Arc<dyn Fn(StageContext, N) -> BoxFuture<'static, StageResult<Vec<(K, V)>>> + Send + Sync>;
+    Arc<dyn Fn(StageContext, N, CacheHandle<K, V>) -> BoxFuture<'static, StageResult<()>> + Send + Sync>;
 
-/// A bounded cache in memory; the stage's output is a [`moka::future::Cache`].
-///
-/// With a warm-up, the stage needs what the warm-up reads, and `N` is what it receives. A warm-up that
-/// fails, panics or takes too long is told as a warning and leaves the cache empty: a cold cache is slow, which
-/// is no reason not to serve.
+/// A bounded cache in memory; the stage's output is a [`CacheHandle`].
 ///
 /// ```
 /// use std::{sync::Arc, time::Duration};
-/// use solostart::{StageContext, stages::cache::Cache, stages::database::Database};
+/// use solostart::{StageContext, stages::cache::{Cache, CacheHandle}, stages::database::Database};
 ///
-/// let sessions = Cache::<String, i64>::holding(10_000)
+/// let sessions = Cache::holding(10_000)
 ///     .time_to_idle(Duration::from_secs(30 * 60))
-///     .warm_up(async |cx: StageContext, database: Arc<Database>| {
+///     .warm_up(async |cx: StageContext, database: Arc<Database>, cache: CacheHandle<String, i64>| {
 ///         let sessions: Vec<(String, i64)> = database
 ///             .read(|connection| {
 ///                 let mut all = connection.prepare("SELECT token, user FROM sessions")?;
@@ -51,16 +61,28 @@ type WarmUp<K, V, N> =
 ///             })
 ///             .await?;
 ///         cx.step(format!("{} sessions", sessions.len()));
-///         Ok(sessions)
+///         cache.insert_all(sessions).await;
+///         Ok(())
 ///     });
 /// ```
+///
+/// # Guarantees
+/// - A start never fails because of the cache: what a warm-up had stored when it failed, panicked or ran out
+///   of time stays, and so does what was loaded from a file; the stage then is
+///   [degraded](StageContext::degraded) and says why.
+/// - A file is loaded whole or not at all, and once: after a crash the cache starts empty.
+/// - No entry lives longer because it was saved, unless the clock was set back in between.
+/// - Nothing is written once the right to be the only worker is lost.
 pub struct Cache<K, V, N = ()> {
     name: &'static str,
-    capacity: u64,
+    room: Room<K, V>,
     time_to_live: Option<Duration>,
     time_to_idle: Option<Duration>,
     warm_up: Option<WarmUp<K, V, N>>,
     warm_up_limit: Duration,
+    store: Option<Store<K, V>>,
+    /// Known once the stage has started.
+    worker: OnceLock<WorkerGuard>,
 }
 
 impl<K, V> Cache<K, V> {
@@ -70,40 +92,59 @@ impl<K, V> Cache<K, V> {
     pub fn holding(capacity: u64) -> Self {
         Self {
             name: "cache",
-            capacity,
+            room: Room { capacity, weigher: None },
             time_to_live: None,
             time_to_idle: None,
             warm_up: None,
             warm_up_limit: Duration::from_secs(10),
+            store: None,
+            worker: OnceLock::new(),
         }
     }
 
-    /// Fills the cache before the stage is up, with what `load` returns. At most one warm-up.
+    /// A cache of entries that weigh at most about `limit` together, in whatever unit `weigh` answers: bytes,
+    /// mostly. An entry that alone weighs more is not kept.
     ///
-    /// `load` gets the outputs of the stages that this one needs; annotate its second parameter.
+    /// ```
+    /// use solostart::stages::cache::Cache;
+    ///
+    /// let pages = Cache::weighing(64 * 1024 * 1024, |path: &String, page: &Vec<u8>| {
+    ///     u32::try_from(path.len() + page.len()).unwrap_or(u32::MAX)
+    /// });
+    /// ```
     #[must_use]
-    pub fn warm_up<N, F, Fut, I>(self, load: F) -> Cache<K, V, N>
+    pub fn weighing(limit: u64, weigh: impl Fn(&K, &V) -> u32 + Send + Sync + 'static) -> Self {
+        let cache = Self::holding(limit);
+        Self { room: Room { weigher: Some(Arc::new(weigh)), ..cache.room }, ..cache }
+    }
+
+    /// Fills the cache before the stage is up. At most one warm-up.
+    ///
+    /// `fill` gets the outputs of the stages that this one needs, and the cache; annotate both. What it has
+    /// stored when it ends early stays.
+    #[must_use]
+    pub fn warm_up<N, F, Fut>(self, fill: F) -> Cache<K, V, N>
     where
-        K: Send + 'static,
-        V: Send + 'static,
         N: Send + 'static,
-        F: Fn(StageContext, N) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = StageResult<I>> + Send + 'static,
-        I: IntoIterator<Item = (K, V)> + 'static,
+        F: Fn(StageContext, N, CacheHandle<K, V>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = StageResult<()>> + Send + 'static,
+        CacheHandle<K, V>: Send + 'static,
     {
-        let load = Arc::new(load);
-        let warm_up: WarmUp<K, V, N> = Arc::new(move |cx, needs| {
-            let load = load.clone();
+        let fill = Arc::new(fill);
+        let warm_up: WarmUp<K, V, N> = Arc::new(move |cx, needs, cache| {
+            let fill = fill.clone();
             // Called inside of the future, so that a panic of the call itself is contained with the rest.
-            Box::pin(async move { Ok(load(cx, needs).await?.into_iter().collect()) })
+            Box::pin(async move { fill(cx, needs, cache).await })
         });
         Cache {
             name: self.name,
-            capacity: self.capacity,
+            room: self.room,
             time_to_live: self.time_to_live,
             time_to_idle: self.time_to_idle,
             warm_up: Some(warm_up),
             warm_up_limit: self.warm_up_limit,
+            store: self.store,
+            worker: self.worker,
         }
     }
 }
@@ -119,23 +160,111 @@ impl<K, V, N> Cache<K, V, N> {
     /// Forgets an entry this long after it was inserted.
     #[must_use]
     pub fn time_to_live(mut self, time: Duration) -> Self {
-        self.time_to_live = Some(time.min(LONGEST));
+        self.time_to_live = Some(time);
         self
     }
 
     /// Forgets an entry this long after it was last used.
     #[must_use]
     pub fn time_to_idle(mut self, time: Duration) -> Self {
-        self.time_to_idle = Some(time.min(LONGEST));
+        self.time_to_idle = Some(time);
         self
     }
 
-    /// How long the warm-up may take before the service starts without it; 10 s unless said otherwise, and
-    /// never longer than the stage's own time-out.
+    /// How long loading and warm-up may take together before the service starts with what there is; 10 s
+    /// unless said otherwise, and never longer than the stage's own time-out.
     #[must_use]
     pub fn warm_up_limit(mut self, limit: Duration) -> Self {
         self.warm_up_limit = limit;
         self
+    }
+
+    /// Lets the environment change what was said before: `<P>_<NAME>_CAPACITY`, `<P>_<NAME>_TIME_TO_LIVE`,
+    /// `<P>_<NAME>_TIME_TO_IDLE` and `<P>_<NAME>_WARM_UP_LIMIT`, where `<NAME>` is the stage's, such as `CACHE`.
+    #[must_use]
+    pub fn with_env(mut self, env: &Env) -> Self {
+        let stage = Env::prefix_of(self.name);
+        let var = |what: &str| env.var(&format!("{stage}_{what}"));
+        self.room.capacity = var("CAPACITY")
+            .describe("How much the cache holds: entries, or what the application weighs them in.")
+            .example("10000")
+            .integer(1..=u64::MAX)
+            .default(self.room.capacity);
+        let to_live = var("TIME_TO_LIVE").describe("How long an entry is kept.").example("1h");
+        self.time_to_live = to_live.duration().optional().or(self.time_to_live);
+        let to_idle =
+            var("TIME_TO_IDLE").describe("How long an entry is kept that nobody uses.").example("30m");
+        self.time_to_idle = to_idle.duration().optional().or(self.time_to_idle);
+        self.warm_up_limit = var("WARM_UP_LIMIT")
+            .describe("How long the start waits for the cache to be filled.")
+            .example("30s")
+            .duration()
+            .default(self.warm_up_limit);
+        self
+    }
+
+    /// Saves the entries in the file `path` when the stage stops, and loads them when it starts.
+    ///
+    /// The file is created with mode 0600 and replaced whole. It holds keys and values as JSON, at most
+    /// 64 MiB: a session belongs into it under the digest of its token, not the token. A file that is missing
+    /// means an empty cache; so does one that cannot be believed, and then the stage is degraded. When the
+    /// meaning of keys or values changes while their form stays, change the path.
+    #[must_use]
+    pub fn saved_in(mut self, path: impl Into<PathBuf>) -> Self
+    where
+        K: Serialize + DeserializeOwned,
+        V: Serialize + DeserializeOwned,
+    {
+        self.store = Some(Store::at(path.into()));
+        self
+    }
+
+    /// The same in the file `<stage>.cache` of `<P>_DATA_DIR`.
+    #[must_use]
+    pub fn saved_in_data_dir(self, env: &Env) -> Self
+    where
+        K: Serialize + DeserializeOwned,
+        V: Serialize + DeserializeOwned,
+    {
+        let service = env.prefix().to_ascii_lowercase().replace('_', "-");
+        let path = data_dir(env, &service).join(format!("{}.cache", self.name));
+        self.saved_in(path)
+    }
+}
+
+impl<K, V, N> Cache<K, V, N>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    N: Clone + Send + 'static,
+{
+    /// Loads what was saved; why the cache is empty instead.
+    async fn load(&self, cx: &StageContext, cache: &CacheHandle<K, V>) -> Option<String> {
+        let store = self.store.as_ref()?;
+        if !cx.worker().is_exclusive() {
+            return Some(
+                "it is neither loaded nor saved, because several workers would share the file".into(),
+            );
+        }
+        cx.step(format!("load {}", store.path().display()));
+        match store.load(cache, self.name).await {
+            Ok(count) => {
+                cx.step(format!("{count} entries loaded"));
+                None
+            }
+            Err(error) => Some(format!("{} is not used: {error}", store.path().display())),
+        }
+    }
+
+    /// Runs the warm-up; why it is not whole.
+    async fn fill(&self, cx: &StageContext, needs: N, cache: &CacheHandle<K, V>) -> Option<String> {
+        let warm_up = self.warm_up.as_ref()?;
+        cx.step("warm-up");
+        let filled = Contained::new(warm_up(cx.clone(), needs, cache.clone())).await;
+        filled
+            .unwrap_or_else(|panicked| Err(StageError::new(STAGE_PANICKED, panicked)))
+            .err()
+            .map(|error| format!("the warm-up failed: {error}"))
     }
 }
 
@@ -146,54 +275,62 @@ where
     N: Clone + Send + 'static,
 {
     type Needs = N;
-    type Output = moka::future::Cache<K, V>;
+    type Output = CacheHandle<K, V>;
 
     fn name(&self) -> &'static str {
         self.name
     }
 
     async fn start(&self, cx: StageContext, needs: N) -> StageResult<Self::Output> {
-        let mut builder = moka::future::Cache::builder().name(self.name).max_capacity(self.capacity);
-        if let Some(time) = self.time_to_live {
-            builder = builder.time_to_live(time);
+        // Only kept for the stop: every attempt has the same guard.
+        let _known = self.worker.set(cx.worker());
+        let cache = CacheHandle::new(self.name, &self.room, Life::new(self.time_to_live, self.time_to_idle));
+        // Before the stage's own time is up: that would be a failure, which a cold cache never is.
+        let until = (Instant::now() + self.warm_up_limit.min(LONGEST)).min(soft_deadline(cx.deadline()));
+        let mut lacks = Vec::new();
+        let preparing = async {
+            lacks.extend(self.load(&cx, &cache).await);
+            lacks.extend(self.fill(&cx, needs, &cache).await);
+        };
+        let prepared = tokio::select! {
+            prepared = timeout_at(until, preparing) => prepared,
+            () = cx.cancelled() => return Err(StageError::new(STARTUP_INTERRUPTED, "stopped during the warm-up")),
+        };
+        if prepared.is_err() {
+            lacks.push("the warm-up took too long".to_owned());
         }
-        if let Some(time) = self.time_to_idle {
-            builder = builder.time_to_idle(time);
-        }
-        let cache = builder.build();
-        if let Some(warm_up) = &self.warm_up {
-            cx.step("warm-up");
-            // Before the stage's own time is up: that would be a failure, which a warm-up never is.
-            let until = (Instant::now() + self.warm_up_limit).min(soft_deadline(cx.deadline()));
-            let entries = Contained::new(warm_up(cx.clone(), needs));
-            let filling = async {
-                let entries = entries
-                    .await
-                    .unwrap_or_else(|panicked| Err(StageError::new(STAGE_PANICKED, panicked)))?;
-                for (key, value) in entries {
-                    // An insertion rarely waits, so a long loop of them would keep its thread to itself.
-                    consume_budget().await;
-                    cache.insert(key, value).await;
-                }
-                StageResult::Ok(())
-            };
-            let problem = match timeout_at(until, filling).await {
-                Ok(Ok(())) => None,
-                Ok(Err(error)) => Some(error.to_string()),
-                Err(_) => Some("the warm-up took too long".to_owned()),
-            };
-            if let Some(error) = problem {
-                tracing::warn!(target: "solostart", stage = self.name, error, "the cache starts empty");
-                cache.invalidate_all();
-            }
+        if !lacks.is_empty() {
+            cache.settle().await;
+            cx.degraded(format!("{}; {} entries", lacks.join("; "), cache.stats().entries));
         }
         Ok(cache)
     }
 
-    async fn stop(&self, cache: Arc<Self::Output>, _cx: StopContext) -> StageResult<()> {
+    async fn stop(&self, cache: Arc<Self::Output>, cx: StopContext) -> StageResult<()> {
+        let worker = self.worker.get().filter(|worker| worker.is_exclusive() && worker.check().is_ok());
+        if let (Some(store), Some(worker)) = (&self.store, worker) {
+            let until = soft_deadline(cx.deadline());
+            let saving = store.save(&cache, self.name, worker.clone(), until.into_std());
+            let path = store.path().display();
+            // A cache is never the only copy of anything, so a stop does not fail for its sake.
+            match timeout_at(until, saving).await {
+                Ok(Ok((count, true))) => tracing::debug!(target: "solostart", %path, count, "cache saved"),
+                Ok(Ok((count, false))) => {
+                    tracing::warn!(target: "solostart", %path, count, "cache saved in part: it is too large");
+                }
+                Ok(Err(error)) => tracing::warn!(target: "solostart", %path, %error, "cache not saved"),
+                Err(_) => tracing::warn!(target: "solostart", %path, "cache not saved in time"),
+            }
+        }
         // Whoever still holds a clone keeps an empty cache alive, not its entries.
-        cache.invalidate_all();
-        cache.run_pending_tasks().await;
+        cache.clear();
+        cache.settle().await;
+        Ok(())
+    }
+
+    async fn health(&self, cache: Arc<Self::Output>) -> StageResult<()> {
+        cache.settle().await;
+        tracing::debug!(target: "solostart", stage = self.name, stats = ?cache.stats(), "cache");
         Ok(())
     }
 }
@@ -202,10 +339,11 @@ impl<K, V, N> fmt::Debug for Cache<K, V, N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cache")
             .field("name", &self.name)
-            .field("capacity", &self.capacity)
+            .field("capacity", &self.room.capacity)
             .field("time_to_live", &self.time_to_live)
             .field("time_to_idle", &self.time_to_idle)
             .field("warm_up", &self.warm_up.is_some())
+            .field("store", &self.store.is_some())
             .finish_non_exhaustive()
     }
 }

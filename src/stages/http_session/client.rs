@@ -4,31 +4,21 @@ use std::{fmt, future::Future};
 
 use tokio::time::Instant;
 
+use super::failure::HttpError;
 use crate::stages::in_flight::{InFlight, soft_deadline};
-
-/// Why a request has no answer.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum HttpError {
-    /// The stage is stopped; the request was not sent.
-    #[error("the HTTP client is stopped")]
-    Stopped,
-    /// The stage had no time left to wait for the answer. The request may have been sent.
-    #[error("the request was cut off because the service stops")]
-    CutOff,
-    /// What reqwest answered, without the URL.
-    #[error(transparent)]
-    Failed(reqwest::Error),
-}
 
 /// The service's HTTP client: it lends a [`reqwest::Client`] for as long as a request takes.
 ///
 /// ```
-/// use solostart::stages::http_session::{HttpClient, HttpError};
+/// use solostart::stages::http_session::{HttpClient, HttpError, json_limited};
 ///
-/// async fn rules(http: &HttpClient, server: &str) -> Result<String, HttpError> {
+/// async fn rules(http: &HttpClient, server: &str) -> Result<Vec<String>, HttpError> {
 ///     let url = format!("https://api.example.com/rules/{server}");
-///     http.request(async |client| client.get(url).send().await?.error_for_status()?.text().await).await
+///     http.request(async |client| {
+///         let answer = client.get(url).send().await?.error_for_status()?;
+///         json_limited(answer, 1024 * 1024).await
+///     })
+///     .await
 /// }
 /// ```
 pub struct HttpClient {
@@ -42,23 +32,23 @@ impl HttpClient {
     }
 
     /// Makes one request, from sending it to reading its body: whatever `call` awaits is waited for when the
-    /// service stops, and nothing else is. So read the body inside.
+    /// service stops, and nothing else is. So read the body inside, with
+    /// [`read_limited`](super::read_limited) or [`json_limited`](super::json_limited).
     ///
     /// # Cancel safety
     /// Dropping the future ends the request; whether the upstream saw it is unknown.
     ///
     /// # Errors
-    /// What `call` returns, as [`HttpError::Failed`] and without its URL, which may hold a token;
-    /// [`HttpError::Stopped`] after the stage was stopped; [`HttpError::CutOff`] if the stop had no time left
+    /// What `call` returns; [`HttpError::Stopped`] after the stage was stopped; [`HttpError::CutOff`] if the stop had no time left
     /// to wait.
     pub async fn request<T, F, Fut>(&self, call: F) -> Result<T, HttpError>
     where
         F: FnOnce(reqwest::Client) -> Fut,
-        Fut: Future<Output = Result<T, reqwest::Error>>,
+        Fut: Future<Output = Result<T, HttpError>>,
     {
         let Some(_counted) = self.in_flight.enter() else { return Err(HttpError::Stopped) };
         tokio::select! {
-            answer = call(self.client.clone()) => answer.map_err(|error| HttpError::Failed(error.without_url())),
+            answer = call(self.client.clone()) => answer,
             () = self.in_flight.cut().cancelled() => Err(HttpError::CutOff),
         }
     }

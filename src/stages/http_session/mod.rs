@@ -3,18 +3,26 @@
 //! Loading the platform's certificate store takes milliseconds and is paid by every client that is
 //! built; the roots that are compiled in take microseconds. So the service shares this client.
 
+mod body;
 mod client;
+mod failure;
 mod probe;
+mod proxies;
+mod redirects;
 mod tls;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 /// The crate whose client [`HttpClient`] lends, so that applications use the same version of it.
 pub use reqwest;
-use reqwest::redirect::Policy;
+use tokio::task::spawn_blocking;
 
-pub use self::client::{HttpClient, HttpError};
-use self::probe::Probe;
+pub use self::{
+    body::{json_limited, read_limited},
+    client::HttpClient,
+    failure::{HttpError, HttpFailure},
+};
+use self::{probe::Probe, proxies::Proxies};
 use crate::{
     codes::STARTUP_INTERRUPTED,
     contract::{
@@ -22,13 +30,14 @@ use crate::{
         stage::Stage,
     },
     error::{ErrorKind, StageError, StageResult},
-    settings::Env,
+    settings::{Env, HttpUrl},
 };
 
 /// One HTTP client that the whole service shares; the stage's output is an [`HttpClient`].
 ///
 /// With a [`probe`](Self::probe), the stage is up once the upstream has answered. Without one, it touches no
-/// network.
+/// network. It has no health check of its own: a service that works is not restarted because somebody else's
+/// does not.
 ///
 /// ```
 /// use std::time::Duration;
@@ -42,25 +51,34 @@ use crate::{
 ///
 /// # Guarantees
 /// - Every request has an end: 3 s to connect, 5 s without a byte, 5 s in all, unless said otherwise here or
-///   for the single request.
-/// - At most five redirects are followed, and none is told where the request came from.
-/// - Certificates are checked against Mozilla's roots as compiled in (`webpki-roots`), not the system's.
-/// - The proxies that `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` name are used.
+///   for the single request. How long an answer may be is said by whoever reads it: [`read_limited`].
+/// - At most five redirects are followed, none in a circle, none from https to http, and none is told where
+///   the request came from.
+/// - Certificates are checked against Mozilla's roots as compiled in (`webpki-roots`) and the authorities in
+///   `<P>_HTTP_CA_FILE`, not the system's. There is no switch that turns the check off.
+/// - A proxy is used where one is named, here or in the environment, and nowhere else.
 /// - No error, report or log line shows a URL beyond its scheme, host and port.
 ///
 /// # Failure codes
 /// `http.dns`, `http.connect` (also no answer in time), `http.tls`, `http.status` (also an answer that is not
-/// HTTP).
+/// HTTP, and redirects that lead nowhere).
 #[derive(Clone)]
 pub struct HttpSession {
     name: &'static str,
+    /// Of the environment's variables, for advice.
+    prefix: Option<String>,
     user_agent: String,
     connect_timeout: Duration,
     read_timeout: Duration,
     timeout: Duration,
     idle_per_host: usize,
+    idle_timeout: Duration,
+    redirects: usize,
+    proxies: Proxies,
+    ca_file: Option<PathBuf>,
     /// As given; it may hold a password or a token.
     probe: Option<String>,
+    required: bool,
     retry_budget: Duration,
 }
 
@@ -70,33 +88,58 @@ impl HttpSession {
     pub fn new() -> Self {
         Self {
             name: "http-session",
+            prefix: None,
             user_agent: concat!("solostart/", env!("CARGO_PKG_VERSION")).to_owned(),
             connect_timeout: Duration::from_secs(3),
             read_timeout: Duration::from_secs(5),
             timeout: Duration::from_secs(5),
             idle_per_host: 8,
+            idle_timeout: Duration::from_secs(90),
+            redirects: 5,
+            proxies: Proxies::default(),
+            ca_file: None,
             probe: None,
+            required: true,
             retry_budget: Duration::from_secs(60),
         }
     }
 
-    /// The same with what the environment says: `<P>_HTTP_PROBE_URL`, `<P>_HTTP_TIMEOUT`,
-    /// `<P>_HTTP_RETRY_BUDGET`.
+    /// The same with what the environment says: `<P>_HTTP_PROBE_URL`, `<P>_HTTP_REQUIRED`,
+    /// `<P>_HTTP_RETRY_BUDGET`, `<P>_HTTP_CONNECT_TIMEOUT`, `<P>_HTTP_TIMEOUT`, `<P>_HTTP_CA_FILE`, `<P>_HTTP_PROXY`.
+    ///
+    /// Without the last, `HTTP_PROXY` and `HTTPS_PROXY` count as for other programs, in capitals or small
+    /// letters; `NO_PROXY` always does. `ALL_PROXY` and SOCKS are not supported, nor is `SSL_CERT_FILE`, which
+    /// replaces what is trusted instead of adding to it.
     #[must_use]
     pub fn from_env(env: &Env) -> Self {
         let defaults = Self::new();
+        let limits = Duration::from_millis(1)..=Duration::from_hours(24);
         let probe = env
             .var("HTTP_PROBE_URL")
             .describe("What must be answered before the service is ready. Not set: nothing is asked.")
             .example("https://api.example.com/health")
             .url()
             .optional();
+        let required = env
+            .var("HTTP_REQUIRED")
+            .describe(
+                "Whether the service needs that answer. If not, it is asked for once, and starts degraded.",
+            )
+            .boolean()
+            .default(defaults.required);
+        let connect_timeout = env
+            .var("HTTP_CONNECT_TIMEOUT")
+            .describe("How long connecting may take, name resolution and TLS included.")
+            .example("1s")
+            .duration()
+            .within(limits.clone())
+            .default(defaults.connect_timeout);
         let timeout = env
             .var("HTTP_TIMEOUT")
             .describe("How long one HTTP request may take.")
             .example("10s")
             .duration()
-            .within(Duration::from_millis(1)..=Duration::from_hours(24))
+            .within(limits)
             .default(defaults.timeout);
         let retry_budget = env
             .var("HTTP_RETRY_BUDGET")
@@ -104,9 +147,25 @@ impl HttpSession {
             .example("5m")
             .duration()
             .default(defaults.retry_budget);
-        let probe = probe.map(|url| url.expose().to_owned());
-        // An operator who asks for more patience means a slow answer, too.
-        Self { probe, timeout, read_timeout: timeout, retry_budget, ..defaults }
+        let ca_file = env
+            .var("HTTP_CA_FILE")
+            .describe("A PEM file of certificate authorities that are trusted beside the public ones.")
+            .example("/etc/ssl/private-ca.pem")
+            .path()
+            .optional();
+        Self {
+            prefix: Some(env.prefix().to_owned()),
+            probe: probe.map(|url| url.expose().to_owned()),
+            required,
+            connect_timeout,
+            timeout,
+            // An operator who asks for more patience means a slow answer, too.
+            read_timeout: timeout,
+            retry_budget,
+            ca_file,
+            proxies: Proxies::from_env(env),
+            ..defaults
+        }
     }
 
     /// Names the stage, for a service with more than one client.
@@ -151,6 +210,36 @@ impl HttpSession {
         self
     }
 
+    /// How long such a connection is kept; 90 s unless said otherwise.
+    #[must_use]
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.idle_timeout = timeout;
+        self
+    }
+
+    /// How many redirects of one request are followed; five unless said otherwise. With zero, the redirect
+    /// itself is the answer.
+    #[must_use]
+    pub fn redirects(mut self, most: usize) -> Self {
+        self.redirects = most;
+        self
+    }
+
+    /// Sends every request through this proxy. Replaces what the environment says.
+    #[must_use]
+    pub fn proxy(mut self, url: HttpUrl) -> Self {
+        self.proxies = Proxies::all(url);
+        self
+    }
+
+    /// Trusts the certificate authorities in this PEM file beside the public ones. It is read at the start; if
+    /// it cannot be used, the start fails with `http.tls`.
+    #[must_use]
+    pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.ca_file = Some(path.into());
+        self
+    }
+
     /// Makes the start wait until a `GET` of `url` is answered without an error.
     ///
     /// Failures that may pass (no name, no connection, no answer, status 408, 425, 429, 5xx) are tried again
@@ -169,15 +258,31 @@ impl HttpSession {
         self
     }
 
+    /// Whether the service can do without the probed upstream: then it is asked once, and where it does not
+    /// answer as it should, the stage is up all the same and [degraded](StageContext::degraded).
+    ///
+    /// A stage that is added as optional is something else: there, the client is missing too.
+    #[must_use]
+    pub fn probe_required(mut self, required: bool) -> Self {
+        self.required = required;
+        self
+    }
+
     fn client(&self) -> StageResult<reqwest::Client> {
-        Ok(reqwest::Client::builder()
-            .tls_backend_preconfigured(tls::config()?)
+        // Found in the environment by us, or not at all.
+        let mut builder = reqwest::Client::builder().no_proxy();
+        for proxy in self.proxies.build()? {
+            builder = builder.proxy(proxy);
+        }
+        Ok(builder
+            .tls_backend_preconfigured(tls::config(self.ca_file.as_deref())?)
             .user_agent(&self.user_agent)
             .connect_timeout(self.connect_timeout)
             .read_timeout(self.read_timeout)
             .timeout(self.timeout)
             .pool_max_idle_per_host(self.idle_per_host)
-            .redirect(Policy::limited(5))
+            .pool_idle_timeout(self.idle_timeout)
+            .redirect(redirects::policy(self.redirects))
             // The default tells every redirect's target the URL before, query and all.
             .referer(false)
             .build()?)
@@ -200,14 +305,20 @@ impl Stage for HttpSession {
 
     async fn start(&self, cx: StageContext, (): ()) -> StageResult<HttpClient> {
         cx.step("build the client");
-        let client = self.client()?;
+        // Reading certificates takes time and, where a file is read, the disk; meanwhile others start.
+        let settings = self.clone();
+        let client = spawn_blocking(move || settings.client()).await??;
         if let Some(url) = &self.probe {
-            let probe = Probe::of(url, self.retry_budget)?;
-            tokio::select! {
-                answered = probe.until_answered(&client, &cx) => answered?,
+            let probe = Probe::of(self, url)?;
+            let answered = tokio::select! {
+                answered = probe.until_answered(&client, &cx) => answered,
                 () = cx.cancelled() => {
                     return Err(StageError::new(STARTUP_INTERRUPTED, "stopped while the upstream did not answer"));
                 }
+            };
+            match answered {
+                Err(error) if !self.required => cx.degraded(error.to_string()),
+                answered => answered?,
             }
         }
         Ok(HttpClient::new(client))

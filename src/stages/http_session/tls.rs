@@ -1,15 +1,35 @@
 //! The TLS settings of the client.
 
-use std::sync::Arc;
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::Path,
+    sync::Arc,
+};
 
-use rustls::{ClientConfig, RootCertStore, crypto::ring};
+use rustix::fs::{Mode, OFlags, open};
+use rustls::{
+    ClientConfig, RootCertStore,
+    crypto::ring,
+    pki_types::{CertificateDer, pem::PemObject},
+};
 
-use crate::error::StageResult;
+use crate::{
+    codes::HTTP_TLS,
+    error::{BoxError, ErrorKind, StageError, StageResult},
+};
+
+/// Larger than any system's whole bundle of authorities.
+const LARGEST_CA_FILE: u64 = 1024 * 1024;
 
 /// Mozilla's roots from the program itself: a client costs microseconds instead of milliseconds, and trusts
-/// the same in every image, also in one that has no certificate store.
-pub(super) fn config() -> StageResult<ClientConfig> {
-    let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+/// the same in every image, also in one that has no certificate store. The authorities in `ca_file` are
+/// trusted beside them.
+pub(super) fn config(ca_file: Option<&Path>) -> StageResult<ClientConfig> {
+    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    if let Some(path) = ca_file {
+        add_authorities(&mut roots, path).map_err(|cause| unusable(cause, path))?;
+    }
     // The provider is named here, because the process-wide default may be set by whoever comes first.
     let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()?
@@ -18,4 +38,46 @@ pub(super) fn config() -> StageResult<ClientConfig> {
     // reqwest sets this for the backends that it configures itself, and leaves ours as it is.
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
+}
+
+/// Adds every certificate of the file. One that is not usable refuses the whole file: whoever put it there
+/// wants it to be trusted, and would look for the reason in the wrong place.
+fn add_authorities(roots: &mut RootCertStore, path: &Path) -> Result<(), BoxError> {
+    let pem = read(path)?;
+    let before = roots.len();
+    for (at, certificate) in CertificateDer::pem_slice_iter(&pem).enumerate() {
+        let certificate = certificate.map_err(|error| format!("certificate {}: {error}", at + 1))?;
+        roots.add(certificate).map_err(|error| format!("certificate {}: {error}", at + 1))?;
+    }
+    if roots.len() == before {
+        return Err("it holds no `-----BEGIN CERTIFICATE-----`".into());
+    }
+    Ok(())
+}
+
+/// The file's content. Symbolic links are followed, because that is how Kubernetes mounts a ConfigMap.
+/// Opening does not block, because a pipe without a writer would hang the start for ever.
+fn read(path: &Path) -> Result<Vec<u8>, BoxError> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = File::from(open(path, flags, Mode::empty()).map_err(io::Error::from)?);
+    if !file.metadata()?.is_file() {
+        return Err("it is not a regular file".into());
+    }
+    let mut content = Vec::new();
+    file.take(LARGEST_CA_FILE + 1).read_to_end(&mut content)?;
+    if content.len() as u64 > LARGEST_CA_FILE {
+        return Err("it is larger than 1 MiB".into());
+    }
+    Ok(content)
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the file of certificate authorities is not usable")]
+struct Unusable(#[source] BoxError);
+
+fn unusable(cause: BoxError, path: &Path) -> StageError {
+    StageError::new(HTTP_TLS, Unusable(cause))
+        .kind(ErrorKind::Config)
+        .fact("file", path.display().to_string())
+        .hint("write the authority's certificate into it, as PEM: openssl x509 -in CERTIFICATE -outform pem")
 }

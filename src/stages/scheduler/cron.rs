@@ -1,28 +1,76 @@
-//! The only file that knows `tokio-cron-scheduler`, and that cures what was measured on its 0.15.1:
+//! The only file that knows `tokio-cron-scheduler`. Measured on its 0.15.1:
 //! - Its `shutdown()` returns while jobs still run, a job overlaps itself, and a job that panics is called
-//!   again without a word. So its jobs do nothing but call [`Job::trigger`], which never waits.
+//!   again without a word. So its jobs do nothing but call [`Job::due`], which never waits.
 //! - The tasks that it spawns hold each other's channels open and never end. So it gets a runtime of its
 //!   own on a thread of its own: when that runtime is dropped, so is every task of it.
-//! - It looks every 500 ms whether something is due, so a job begins up to that much late.
-//! - It takes an expression that never comes true, and deletes the job without a word. So it is asked when
-//!   each job is due for the first time.
+//! - It computes with the offset from UTC of when a job was added, so that a job in a time zone runs an hour
+//!   off from the next change of the clocks on, and it does not say for when a run was due. So it has one job
+//!   only, which is called every second, and [`Timetable`] says what is due by then.
+//! - It looks every 500 ms whether something is due, so a run begins up to that much late.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
     thread::{Builder, JoinHandle},
 };
 
+use chrono::{DateTime, Utc};
 use tokio::sync::oneshot;
 use tokio_cron_scheduler::{Job as CronJob, JobScheduler};
 use tokio_util::sync::CancellationToken;
 
-use super::job::Job;
-use crate::error::{ErrorKind, StageError, StageResult};
+use super::{job::Job, timetable::Timetable};
+use crate::{
+    clock::wall_clock,
+    error::{StageError, StageResult},
+};
 
-/// A cron expression with seconds, and what is triggered by it.
-pub(super) type Entry = (String, Arc<Job>);
+/// How many times that have passed are counted one by one, before it counts as a clock that was set.
+const COUNTED: u64 = 10_000;
 
-/// The thread that triggers jobs by cron expressions, in UTC.
+/// A job, when it is due, and when for the next time.
+pub(super) struct Entry {
+    timetable: Timetable,
+    next: DateTime<Utc>,
+    job: Arc<Job>,
+}
+
+impl Entry {
+    /// `None` if the job is never due.
+    pub(super) fn new(timetable: Timetable, job: Arc<Job>, now: DateTime<Utc>) -> Option<Self> {
+        let next = timetable.after(now)?;
+        Some(Self { timetable, next, job })
+    }
+
+    /// Starts a run if one is due by `now`. `false` if none will ever be again.
+    pub(super) fn beat(&mut self, now: DateTime<Utc>) -> bool {
+        if self.next > now {
+            return true;
+        }
+        let (mut newest, mut passed_over) = (self.next, 0);
+        let next = loop {
+            match self.timetable.after(newest) {
+                Some(due) if due <= now && passed_over < COUNTED => {
+                    (newest, passed_over) = (due, passed_over + 1)
+                }
+                // So many have passed that the clock was set: the next is looked for from there.
+                Some(due) if due <= now => break self.timetable.after(now),
+                next => break next,
+            }
+        };
+        self.job.due((now - newest).to_std().unwrap_or_default(), passed_over);
+        next.is_some_and(|next| {
+            self.next = next;
+            true
+        })
+    }
+}
+
+/// The wall clock as the timetables read it.
+pub(super) fn now() -> DateTime<Utc> {
+    DateTime::from_timestamp_nanos(i64::try_from(wall_clock().as_nanosecond()).unwrap_or(i64::MAX))
+}
+
+/// The thread that says when jobs are due by their timetables.
 pub(super) struct Cron {
     stop: CancellationToken,
     done: CancellationToken,
@@ -30,7 +78,7 @@ pub(super) struct Cron {
 }
 
 impl Cron {
-    /// Starts the thread; the receiver is told whether every expression is usable.
+    /// Starts the thread; the receiver is told whether it goes on.
     pub(super) fn start(entries: Vec<Entry>) -> StageResult<(Self, oneshot::Receiver<StageResult<()>>)> {
         let (stop, done) = (CancellationToken::new(), CancellationToken::new());
         let (ready, answer) = oneshot::channel();
@@ -46,9 +94,9 @@ impl Cron {
                 }
             };
             runtime.block_on(async {
-                let usable = schedule(entries).await;
-                let goes_on = usable.is_ok();
-                if ready.send(usable).is_ok() && goes_on {
+                let started = schedule(entries).await;
+                let goes_on = started.is_ok();
+                if ready.send(started).is_ok() && goes_on {
                     stopped.cancelled().await;
                 }
             });
@@ -77,27 +125,18 @@ impl Drop for Cron {
     }
 }
 
-/// Sets everything going. What is spawned here keeps itself alive until the runtime is dropped.
-async fn schedule(entries: Vec<Entry>) -> StageResult<()> {
-    // Jobs that are due at the same moment are sent through one channel, which drops what exceeds it.
-    let channel = entries.len().saturating_mul(4).max(200);
-    let mut scheduler = JobScheduler::new_with_channel_size(channel).await?;
-    for (expression, job) in entries {
-        let name = job.stats().name;
-        let refused = |why: String| {
-            StageError::from(format!("the schedule `{expression}` of job `{name}` {why}"))
-                .kind(ErrorKind::Config)
-        };
-        let trigger = move |_, _| -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> {
-            job.trigger();
-            Box::pin(std::future::ready(()))
-        };
-        let entry = CronJob::new_async(expression.as_str(), trigger)
-            .map_err(|error| refused(format!("cannot be read: {error}")))?;
-        let id = scheduler.add(entry).await?;
-        if scheduler.next_tick_for_job(id).await?.is_none() {
-            return Err(refused("never comes true".to_owned()));
-        }
+/// Sets the beat going. What is spawned here keeps itself alive until the runtime is dropped.
+async fn schedule(mut entries: Vec<Entry>) -> StageResult<()> {
+    let mut scheduler = JobScheduler::new().await?;
+    let beat = move |_, _| -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> {
+        let now = now();
+        entries.retain_mut(|entry| entry.beat(now));
+        Box::pin(std::future::ready(()))
+    };
+    let id = scheduler.add(CronJob::new_async("* * * * * *", beat)?).await?;
+    // One that it does not want it deletes without a word.
+    if scheduler.next_tick_for_job(id).await?.is_none() {
+        return Err(StageError::from("the clock of the cron jobs does not run"));
     }
     Ok(scheduler.start().await?)
 }

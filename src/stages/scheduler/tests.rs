@@ -1,12 +1,23 @@
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicU32, Ordering},
+};
 
 use tokio::{
     sync::mpsc::{UnboundedSender, unbounded_channel},
-    time::sleep,
+    time::{Instant, sleep},
 };
 
 use super::*;
-use crate::stages::testing::{Start, stop_within};
+use crate::{
+    contract::{event::Event, stage::Stage, state::Phase},
+    error::StageError,
+    stages::testing::{Start, stop_within},
+};
+
+mod cron_times;
+mod missed;
+mod ticking;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -57,9 +68,11 @@ async fn the_operator_can_switch_every_job_off() {
     let stage =
         Scheduler::from_env(&env).every("count", SECOND, count_up).cron("cron", "* * * * * *", count_up);
     assert!(env.check().unwrap().is_empty());
-    let scheduler = up(&stage, count).await;
+    let start = Start::unhurried();
+    let scheduler = Arc::new(stage.start(start.cx.clone(), count).await.unwrap());
     sleep(10 * SECOND).await;
-    assert_eq!((counted(), scheduler.stats().len(), scheduler.cron.is_none()), (0, 2, true));
+    assert_eq!((counted(), scheduler.stats().len()), (0, 2));
+    assert_eq!(start.note().as_deref(), Some("scheduler off: no job runs"));
     stop(&stage, &scheduler).await.unwrap();
 }
 
@@ -181,6 +194,15 @@ async fn jobs_that_cannot_run_are_refused_by_name() {
             Scheduler::new().cron("a", "0 0 0 30 2 *", idle),
             "the schedule `0 0 0 30 2 *` of job `a` never comes true",
         ),
+        (
+            Scheduler::new().time_zone("Mars/Olympus").cron("a", "0 0 0 * * *", idle),
+            "the schedule `0 0 0 * * *` of job `a` has no time zone: `Mars/Olympus` is unknown",
+        ),
+        (Scheduler::new().every("a/b", SECOND, idle), "a job cannot be named \"a/b\""),
+        (
+            Scheduler::new().jitter(SECOND).every("a", SECOND, idle),
+            "the jitter of job `a` is as long as its period",
+        ),
     ] {
         let start = Start::unhurried();
         let error = stage.start(start.cx.clone(), ()).await.unwrap_err();
@@ -202,8 +224,116 @@ async fn a_cron_job_runs_when_the_clock_says_so_and_its_thread_ends_with_the_sto
         tokio::time::timeout(10 * SECOND, ran.recv()).await.unwrap().unwrap();
     }
     stop(&stage, &scheduler).await.unwrap();
-    let cron = scheduler.cron.as_ref().unwrap();
-    assert!(cron.is_over());
     assert!(stage.health(scheduler.clone()).await.is_err());
     assert!(scheduler.stats()[0].runs >= 2);
+}
+
+/// The failures that are told, as `job: error (held back)`.
+fn listening() -> (Start, Arc<Mutex<Vec<String>>>) {
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let hear = heard.clone();
+    let start = Start::told_to(move |event| {
+        if let Event::JobFailed { stage, job, error, held_back } = event {
+            hear.lock().unwrap().push(format!("{stage} {job}: {error} ({held_back})"));
+        }
+    });
+    (start, heard)
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_failures_that_come_again_and_again_one_is_told_in_thirty_seconds_and_the_rest_at_the_end() {
+    let (start, heard) = listening();
+    let stage = Scheduler::new().every("broken", SECOND, async |_, count: Arc<AtomicU32>| {
+        match count.fetch_add(1, Ordering::Relaxed) {
+            0 => panic!("on purpose"),
+            nth => Err(StageError::from(format!("failure {nth}"))),
+        }
+    });
+    let scheduler = Arc::new(stage.start(start.cx.clone(), Arc::default()).await.unwrap());
+    sleep(SECOND * 3 / 2).await;
+    assert_eq!(*heard.lock().unwrap(), ["under-test broken: panicked: on purpose (0)"]);
+    sleep(32 * SECOND).await;
+    assert_eq!(heard.lock().unwrap()[1..], ["under-test broken: failure 30 (29)"]);
+    stop(&stage, &scheduler).await.unwrap();
+    assert_eq!(heard.lock().unwrap()[2..], ["under-test broken: failure 32 (1)"]);
+    assert_eq!(scheduler.stats()[0].failed, 33);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_run_waits_at_random_for_no_longer_than_its_jitter() {
+    let stage = Scheduler::new().jitter(SECOND / 2).every(
+        "scattered",
+        SECOND,
+        async |_, began: UnboundedSender<Instant>| {
+            began.send(Instant::now())?;
+            Ok(())
+        },
+    );
+    let (sender, mut began) = unbounded_channel();
+    let start = Instant::now();
+    let scheduler = up(&stage, sender).await;
+    sleep(SECOND * 201 / 2 + SECOND / 4).await;
+    stop(&stage, &scheduler).await.unwrap();
+    let mut waits = Vec::new();
+    for nth in 1..=100 {
+        waits.push(began.recv().await.unwrap().duration_since(start + nth * SECOND));
+    }
+    // A timer may be a millisecond late.
+    assert!(waits.iter().all(|wait| *wait <= SECOND / 2 + Duration::from_millis(2)), "{waits:?}");
+    assert!(waits.iter().max().unwrap().abs_diff(*waits.iter().min().unwrap()) > SECOND / 4, "{waits:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_waits_for_its_jitter_does_not_begin_when_the_stage_stops_or_the_right_is_lost() {
+    for lost in [false, true] {
+        let (count, counted) = counting();
+        let stage = Scheduler::new().jitter(900 * SECOND).every("later", 1000 * SECOND, count_up);
+        let start = Start::unhurried();
+        let scheduler = Arc::new(stage.start(start.cx.clone(), count).await.unwrap());
+        sleep(1000 * SECOND + Duration::from_millis(1)).await;
+        assert!(scheduler.stats()[0].running);
+        if lost {
+            start.worker.lose("the lock file was replaced");
+            sleep(900 * SECOND).await;
+        }
+        let began = Instant::now();
+        stop(&stage, &scheduler).await.unwrap();
+        let stats = &scheduler.stats()[0];
+        assert_eq!((counted(), stats.runs, stats.skipped, stats.running), (0, 0, u64::from(lost), false));
+        assert_eq!(began.elapsed(), Duration::ZERO);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_run_begins_while_the_service_drains() {
+    let (count, counted) = counting();
+    let stage = Scheduler::new().every("count", SECOND, count_up);
+    let start = Start::unhurried();
+    let scheduler = Arc::new(stage.start(start.cx.clone(), count).await.unwrap());
+    sleep(SECOND * 3 / 2).await;
+    start.cx.board().set_phase(Phase::Draining);
+    sleep(10 * SECOND).await;
+    assert_eq!((counted(), scheduler.stats()[0].skipped), (1, 0));
+    stop(&stage, &scheduler).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_blocks_its_thread_is_named_and_does_not_keep_the_stop() {
+    type Released = Arc<Mutex<std::sync::mpsc::Receiver<()>>>;
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let (sender, mut began) = unbounded_channel();
+    let stage = Scheduler::new().every(
+        "blocking",
+        Duration::from_millis(5),
+        async |_, (began, released): (UnboundedSender<()>, Released)| {
+            began.send(())?;
+            let _sender_is_gone = released.lock().unwrap().recv();
+            Ok(())
+        },
+    );
+    let scheduler = up(&stage, (sender, Arc::new(Mutex::new(released)))).await;
+    began.recv().await.unwrap();
+    let error = stage.stop(scheduler, stop_within(SECOND / 2)).await.unwrap_err();
+    assert_eq!(error.to_string(), "jobs that did not end in time and block their thread: blocking");
+    drop(release);
 }

@@ -4,9 +4,9 @@ mod supervise;
 
 use std::{borrow::Cow, fmt, future::Future, sync::Arc};
 
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, time::Instant};
 
-use self::supervise::Task;
+use self::supervise::{Policy, Task};
 pub use self::supervise::{TaskState, TaskStatus};
 use crate::{
     contract::{
@@ -24,8 +24,8 @@ use crate::{
 /// Named background tasks; the stage's output is a [`TasksHandle`].
 ///
 /// Each task is a closure that gets a [`RunContext`] and what the stage needs, and runs until it is
-/// cancelled. A task that ends before, whether with `Ok`, an error or a panic, is told as an error, makes the
-/// stage unhealthy, and is started again after a pause.
+/// cancelled. A task that ends before, whether with `Ok`, an error or a panic, is told as
+/// [`Event::TaskEnded`](crate::Event::TaskEnded), makes the stage unhealthy, and is started again after a pause.
 ///
 /// ```
 /// use std::{sync::Arc, time::Duration};
@@ -45,14 +45,23 @@ use crate::{
 ///
 /// # Guarantees
 /// - A task that fails is started again after 1 s, 2 s, 4 s and so on up to 30 s (and up to as much again by
-///   chance), five times in a row unless said otherwise; a minute of running begins the row anew. A task that
-///   is given up keeps the stage unhealthy.
+///   chance), five times in a row unless said otherwise; a minute of running begins the row anew.
+/// - A task that is given up keeps the stage unhealthy, or ends the service where it is
+///   [essential](Self::essential_task): everything is stopped in order, and the report names the task.
+/// - Of a task that ends again and again, one end is told in 30 s, and the last.
 /// - Nothing is started again once the right to be the only worker is lost.
 /// - A stop cancels all tasks and waits for them. Those that do not end in time are dropped, and named.
 pub struct Tasks<N = ()> {
     name: &'static str,
+    /// For the tasks that are added next.
     restarts: u32,
-    tasks: Vec<(Cow<'static, str>, Work<N>)>,
+    tasks: Vec<Entry<N>>,
+}
+
+struct Entry<N> {
+    name: Cow<'static, str>,
+    policy: Policy,
+    work: Work<N>,
 }
 
 impl<N: Send + 'static> Tasks<N> {
@@ -71,16 +80,36 @@ impl<N: Send + 'static> Tasks<N> {
 
     /// Adds a task. Its name is for logs, health and reports, and must differ from the others'.
     #[must_use]
-    pub fn task<F, Fut>(mut self, name: impl Into<Cow<'static, str>>, run: F) -> Self
+    pub fn task<F, Fut>(self, name: impl Into<Cow<'static, str>>, run: F) -> Self
     where
         F: Fn(RunContext, N) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = StageResult<()>> + Send + 'static,
     {
-        self.tasks.push((name.into(), Work::new(run)));
+        self.add(name.into(), false, Work::new(run))
+    }
+
+    /// Adds a task without which the service is of no use: when it is given up, the service ends. With
+    /// [`restarts(0)`](Self::restarts) that is when it ends for the first time.
+    ///
+    /// Its own error is the cause in the report and decides the exit code, under the failure code
+    /// `task.failed` unless it has one of its own. Where the stage is optional, the service goes on without it.
+    #[must_use]
+    pub fn essential_task<F, Fut>(self, name: impl Into<Cow<'static, str>>, run: F) -> Self
+    where
+        F: Fn(RunContext, N) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = StageResult<()>> + Send + 'static,
+    {
+        self.add(name.into(), true, Work::new(run))
+    }
+
+    fn add(mut self, name: Cow<'static, str>, essential: bool, work: Work<N>) -> Self {
+        let policy = Policy { restarts_in_a_row: self.restarts, essential };
+        self.tasks.push(Entry { name, policy, work });
         self
     }
 
-    /// How often in a row a task is started again before it is given up; 5 unless said otherwise.
+    /// How often in a row a task is started again before it is given up, for the tasks that are added after
+    /// this call; 5 unless said otherwise.
     #[must_use]
     pub fn restarts(mut self, limit: u32) -> Self {
         self.restarts = limit;
@@ -103,15 +132,15 @@ impl<N: Clone + Send + 'static> Stage for Tasks<N> {
     }
 
     async fn start(&self, cx: StageContext, needs: N) -> StageResult<TasksHandle> {
-        if let Some(name) = repeated_name(self.tasks.iter().map(|(name, _)| name)) {
+        if let Some(name) = repeated_name(self.tasks.iter().map(|entry| &entry.name)) {
             return Err(StageError::from(format!("two tasks are named `{name}`")).fatal());
         }
         // From here on nothing can fail or wait, so there is nothing to undo.
         let in_flight = InFlight::default();
-        let begin = |(name, work): &(Cow<'static, str>, Work<N>)| {
-            let run = RunContext::new(name.clone(), in_flight.stopping().clone(), cx.worker());
-            let task = Task::new(run, in_flight.cut().clone(), self.restarts);
-            in_flight.spawn_on(task.clone().supervise(work.clone(), needs.clone()), &Handle::current());
+        let begin = |entry: &Entry<N>| {
+            let run = RunContext::new(entry.name.clone(), in_flight.stopping().clone(), cx.clone());
+            let task = Task::new(run, in_flight.cut().clone(), entry.policy);
+            in_flight.spawn_on(task.clone().supervise(entry.work.clone(), needs.clone()), &Handle::current());
             task
         };
         let tasks = self.tasks.iter().map(begin).collect();
@@ -119,14 +148,11 @@ impl<N: Clone + Send + 'static> Stage for Tasks<N> {
     }
 
     async fn stop(&self, handle: Arc<TasksHandle>, cx: StopContext) -> StageResult<()> {
-        if handle.in_flight.finish(soft_deadline(cx.deadline())).await == 0 {
-            return Ok(());
+        let ended = handle.finish(cx.deadline()).await;
+        for task in &handle.tasks {
+            task.tell_the_rest();
         }
-        let late = handle.names_of(|status| matches!(status.state, TaskState::Running | TaskState::Waiting));
-        let stuck = handle.in_flight.cut_short(soft_deadline(cx.deadline())).await;
-        let how = if stuck == 0 { "and were dropped" } else { "and block their thread" };
-        Err(StageError::from(format!("tasks that did not end in time {how}: {late}"))
-            .kind(ErrorKind::Temporary))
+        ended
     }
 
     async fn health(&self, handle: Arc<TasksHandle>) -> StageResult<()> {
@@ -143,7 +169,7 @@ impl<N> fmt::Debug for Tasks<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tasks")
             .field("name", &self.name)
-            .field("tasks", &self.tasks.iter().map(|(name, _)| name).collect::<Vec<_>>())
+            .field("tasks", &self.tasks.iter().map(|entry| &entry.name).collect::<Vec<_>>())
             .finish_non_exhaustive()
     }
 }
@@ -162,9 +188,18 @@ impl TasksHandle {
         self.tasks.iter().map(|task| task.status()).collect()
     }
 
-    fn names_of(&self, which: impl Fn(&TaskStatus) -> bool) -> String {
-        let names: Vec<_> = self.status().into_iter().filter(which).map(|status| status.name).collect();
-        names.join(", ")
+    /// Waits for the tasks, which were asked to end, and drops what does not in time.
+    async fn finish(&self, deadline: Instant) -> StageResult<()> {
+        if self.in_flight.finish(soft_deadline(deadline)).await == 0 {
+            return Ok(());
+        }
+        let runs = |status: &TaskStatus| matches!(status.state, TaskState::Running | TaskState::Waiting);
+        let late: Vec<_> = self.status().into_iter().filter(runs).map(|status| status.name).collect();
+        let late = late.join(", ");
+        let stuck = self.in_flight.cut_short(soft_deadline(deadline)).await;
+        let how = if stuck == 0 { "and were dropped" } else { "and block their thread" };
+        let error = format!("tasks that did not end in time {how}: {late}");
+        Err(StageError::from(error).kind(ErrorKind::Temporary))
     }
 }
 

@@ -11,8 +11,10 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    codes::{STAGE_FAILED, TASK_FAILED},
+    contract::event::Event,
     error::{StageError, StageResult},
-    stages::{RunContext, work::Work},
+    stages::{RunContext, flood::Flood, work::Work},
 };
 
 /// A task that ran this long was healthy: its next failure is a new one, not more of the last.
@@ -59,24 +61,40 @@ impl TaskStatus {
     }
 }
 
+/// What becomes of a task that ends although nobody asked it to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Policy {
+    /// How often it is started again before it is given up.
+    pub(super) restarts_in_a_row: u32,
+    /// Whether the service ends when it is given up.
+    pub(super) essential: bool,
+}
+
 /// What is known of a task, shared by its supervisor and whoever asks.
 #[derive(Debug)]
 pub(super) struct Task {
     run: RunContext,
     cut: CancellationToken,
-    restarts_in_a_row: u32,
-    status: Mutex<TaskStatus>,
+    policy: Policy,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    status: TaskStatus,
+    flood: Flood,
 }
 
 impl Task {
-    pub(super) fn new(run: RunContext, cut: CancellationToken, restarts_in_a_row: u32) -> Arc<Self> {
+    pub(super) fn new(run: RunContext, cut: CancellationToken, policy: Policy) -> Arc<Self> {
         let name = run.name().to_owned().into();
         let status = TaskStatus { name, state: TaskState::Running, restarts: 0, last_error: None };
-        Arc::new(Self { run, cut, restarts_in_a_row, status: Mutex::new(status) })
+        let state = Mutex::new(State { status, flood: Flood::default() });
+        Arc::new(Self { run, cut, policy, state })
     }
 
     pub(super) fn status(&self) -> TaskStatus {
-        self.lock().clone()
+        self.lock().status.clone()
     }
 
     /// Runs the task until the service stops or the task is given up.
@@ -87,7 +105,7 @@ impl Task {
             let began = Instant::now();
             let outcome = tokio::select! {
                 biased;
-                () = self.cut.cancelled() => return self.lock().state = TaskState::Ended,
+                () = self.cut.cancelled() => return self.lock().status.state = TaskState::Ended,
                 outcome = work.run(self.run.clone(), needs.clone()) => outcome,
             };
             if self.run.is_cancelled() {
@@ -97,7 +115,7 @@ impl Task {
                 (pauses, failures) = (self::pauses(), 0);
             }
             failures += 1;
-            let pause = pauses.next().filter(|_| failures <= self.restarts_in_a_row);
+            let pause = pauses.next().filter(|_| failures <= self.policy.restarts_in_a_row);
             if !self.wait_after(outcome, pause).await {
                 return;
             }
@@ -106,27 +124,25 @@ impl Task {
 
     /// Tells of a failure and waits for the pause; `false` if the task is not to be started again.
     async fn wait_after(&self, outcome: StageResult<()>, pause: Option<Duration>) -> bool {
-        let task = self.run.name();
-        let error = outcome.err().unwrap_or_else(|| StageError::from("it ended by itself")).to_string();
+        let error = outcome.err().unwrap_or_else(|| StageError::new(TASK_FAILED, "it ended by itself"));
         // Another worker may run this task already, so it must not begin anew here.
-        let pause = pause.filter(|_| self.run.worker().check().is_ok());
-        {
-            let mut status = self.lock();
-            status.state = if pause.is_some() { TaskState::Waiting } else { TaskState::GivenUp };
-            status.last_error = Some(error.clone());
-        }
+        let held = self.run.worker().check().is_ok();
+        let pause = pause.filter(|_| held);
+        self.note_end(error.to_string(), pause);
         let Some(pause) = pause else {
-            tracing::error!(target: "solostart", task, error, "task given up");
+            // A lost right ends the service by itself, and is what the report should say.
+            if self.policy.essential && held {
+                self.run.stage().fail(self.explained(error));
+            }
             return false;
         };
-        tracing::error!(target: "solostart", task, error, pause = ?pause, "task failed, will be started again");
         tokio::select! {
             () = self.run.cancelled() => {
-                self.lock().state = TaskState::Ended;
+                self.lock().status.state = TaskState::Ended;
                 false
             }
             () = sleep(pause) => {
-                let mut status = self.lock();
+                let status = &mut self.lock().status;
                 status.state = TaskState::Running;
                 status.restarts += 1;
                 true
@@ -134,8 +150,29 @@ impl Task {
         }
     }
 
+    /// Remembers that it ended although nobody asked it to, and tells everyone, unless that was just told.
+    fn note_end(&self, error: String, pause: Option<Duration>) {
+        let told = {
+            let State { status, flood } = &mut *self.lock();
+            status.state = if pause.is_some() { TaskState::Waiting } else { TaskState::GivenUp };
+            status.last_error = Some(error.clone());
+            if pause.is_some() { flood.failed(&error) } else { Some(flood.untold()) }
+        };
+        if let Some(held_back) = told {
+            self.tell(error, pause, held_back);
+        }
+    }
+
+    /// The error under a failure code that says what failed, with the task's name.
+    fn explained(&self, error: StageError) -> StageError {
+        let kind = error.error_kind();
+        let coded = error.failure_code() != STAGE_FAILED;
+        let error = if coded { error } else { error.code(TASK_FAILED).kind(kind) };
+        error.fact("task", self.run.name())
+    }
+
     fn end(&self, outcome: StageResult<()>) {
-        let mut status = self.lock();
+        let status = &mut self.lock().status;
         status.state = TaskState::Ended;
         if let Err(error) = outcome {
             tracing::warn!(target: "solostart", task = self.run.name(), %error, "task failed while it was stopped");
@@ -143,8 +180,22 @@ impl Task {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, TaskStatus> {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Tells of the ends that were held back, when no more can come.
+    pub(super) fn tell_the_rest(&self) {
+        let rest = self.lock().flood.rest();
+        if let Some((error, held_back)) = rest {
+            self.tell(error, None, held_back);
+        }
+    }
+
+    /// Outside of the lock, because whoever listens may ask how the task fares.
+    fn tell(&self, error: String, pause: Option<Duration>, held_back: u64) {
+        let (stage, task) = (self.run.stage_name(), self.run.name().to_owned());
+        self.run.tell(&Event::TaskEnded { stage, task, error, pause, held_back });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,12 +1,19 @@
 use std::{
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
 use tokio::time::{Instant, sleep};
 
 use super::*;
-use crate::stages::testing::{Start, stop_within};
+use crate::{
+    codes::{self, TASK_FAILED},
+    contract::event::Event,
+    stages::testing::{Start, stop_within},
+};
 
 /// Counts how often it was called.
 #[derive(Clone, Default)]
@@ -171,4 +178,123 @@ async fn two_tasks_of_one_name_are_refused() {
     let stage = Tasks::new().task("one", until_cancelled).task("one", until_cancelled);
     let error = stage.start(Start::unhurried().cx, Count::default()).await.unwrap_err();
     assert_eq!(error.to_string(), "two tasks are named `one`");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_dies_in_a_loop_is_told_once_in_thirty_seconds_and_when_it_is_given_up() {
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let hear = heard.clone();
+    let start = Start::told_to(move |event| {
+        if let Event::TaskEnded { task, error, pause, held_back, .. } = event {
+            let again = if pause.is_some() { "again" } else { "given up" };
+            hear.lock().unwrap().push(format!("{task}: {error}, {again} ({held_back})"));
+        }
+    });
+    let stage = Tasks::new().restarts(4).task("broken", async |_, runs: Count| match runs.add() {
+        1 => panic!("on purpose"),
+        nth => Err(StageError::from(format!("failure {nth}"))),
+    });
+    let handle = Arc::new(stage.start(start.cx.clone(), Count::default()).await.unwrap());
+    // The pauses are at most 2, 4, 8 and 16 s, and at least half as long.
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(handle.status()[0].restarts, 4);
+    let heard = heard.lock().unwrap().clone();
+    assert_eq!(heard.first().unwrap(), "broken: panicked: on purpose, again (0)");
+    assert!(heard.last().unwrap().starts_with("broken: failure 5, given up ("), "{heard:?}");
+    assert!(heard.len() <= 3, "{heard:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_held_back_is_told_when_the_service_stops() {
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let hear = heard.clone();
+    let start = Start::told_to(move |event| {
+        if let Event::TaskEnded { error, held_back, .. } = event {
+            hear.lock().unwrap().push(format!("{error} ({held_back})"));
+        }
+    });
+    let stage = Tasks::new().task("broken", async |cx: RunContext, runs: Count| match runs.add() {
+        nth @ 1..=3 => Err(StageError::from(format!("failure {nth}"))),
+        _ => until_cancelled(cx, runs).await,
+    });
+    let handle = Arc::new(stage.start(start.cx.clone(), Count::default()).await.unwrap());
+    sleep(Duration::from_secs(20)).await;
+    stage.stop(handle, stop_within(Duration::from_secs(10))).await.unwrap();
+    assert_eq!(*heard.lock().unwrap(), ["failure 1 (0)", "failure 3 (1)"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_essential_task_that_is_given_up_ends_the_service_with_its_own_error() {
+    let stage = Tasks::new().restarts(1).task("other", until_cancelled).essential_task(
+        "vital",
+        async |_, runs: Count| {
+            runs.add();
+            Err(StageError::from("no such table").kind(ErrorKind::Data))
+        },
+    );
+    let (start, runs) = (Start::unhurried(), Count::default());
+    let _handle = stage.start(start.cx.clone(), runs.clone()).await.unwrap();
+    let (id, error) = start.cx.board().failed().await;
+    assert_eq!((id, runs.get()), (start.cx.id(), 2));
+    assert_eq!((error.failure_code(), error.error_kind()), (TASK_FAILED, ErrorKind::Data));
+    assert_eq!((error.to_string().as_str(), error.facts()[0].value.as_str()), ("no such table", "vital"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_essential_task_ends_the_service_however_it_ends() {
+    type Ended = fn() -> StageResult<()>;
+    let ways: [(Ended, _, &str); 3] = [
+        (|| Ok(()), TASK_FAILED, "it ended by itself"),
+        (|| panic!("on purpose"), codes::STAGE_PANICKED, "panicked: on purpose"),
+        (|| Err(StageError::new(codes::DB_CORRUPT, "broken")), codes::DB_CORRUPT, "broken"),
+    ];
+    for (way, code, says) in ways {
+        let stage = Tasks::new().restarts(0).essential_task("vital", move |_, (): ()| async move { way() });
+        let start = Start::unhurried();
+        let _handle = stage.start(start.cx.clone(), ()).await.unwrap();
+        let (_, error) = start.cx.board().failed().await;
+        assert_eq!((error.failure_code(), error.to_string().as_str()), (code, says));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_an_essential_task_that_failed_under_a_right_that_holds_ends_the_service() {
+    let fails = async |_: RunContext, (): ()| Err(StageError::from("always"));
+    for (stage, lost) in [
+        (Tasks::new().restarts(0).task("one", fails), false),
+        (Tasks::new().restarts(0).essential_task("one", fails), true),
+    ] {
+        let start = Start::unhurried();
+        if lost {
+            start.worker.lose("the lock file was replaced");
+        }
+        let handle = Arc::new(stage.start(start.cx.clone(), ()).await.unwrap());
+        let waited = tokio::time::timeout(Duration::from_secs(60), start.cx.board().failed()).await;
+        assert!(waited.is_err(), "the lost right is the cause, and is told by itself");
+        assert_eq!(states(&handle), [TaskState::GivenUp]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_that_blocks_its_thread_is_named_and_does_not_keep_the_stop() {
+    type Parts = Arc<Mutex<Option<(tokio::sync::oneshot::Sender<()>, std::sync::mpsc::Receiver<()>)>>>;
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let (began, has_begun) = tokio::sync::oneshot::channel::<()>();
+    let parts: Parts = Arc::new(Mutex::new(Some((began, released))));
+    let stage = Tasks::new()
+        .task("one", async |cx: RunContext, _| {
+            cx.cancelled().await;
+            Ok(())
+        })
+        .task("blocking", async |_, parts: Parts| {
+            let (began, released) = parts.lock().unwrap().take().unwrap();
+            began.send(()).unwrap();
+            let _sender_is_gone = released.recv();
+            Ok(())
+        });
+    let handle = up(&stage, parts).await;
+    has_begun.await.unwrap();
+    let error = stage.stop(handle, stop_within(Duration::from_millis(500))).await.unwrap_err();
+    assert_eq!(error.to_string(), "tasks that did not end in time and block their thread: blocking");
+    drop(release);
 }

@@ -59,7 +59,9 @@ impl<const N: usize> World<N> {
                 state.processes.iter().map(|process| process.starts).sum::<u8>() < self.starts
             }
             (Step::Look, _) => state.readings < self.tokens,
-            (Step::Open, Some(holding)) => holding.token >= state.fence || state.readings < self.tokens,
+            (Step::Open, Some(holding)) => {
+                state.readings < self.tokens || !self.must_rise(state, slot, holding)
+            }
             (Step::Renew, Some(holding)) => holding.attempted < self.renewals,
             _ => true,
         }

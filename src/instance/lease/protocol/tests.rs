@@ -115,7 +115,8 @@ fn harm(guard: Guard, rules: Protocol) -> bool {
             rules.valid_until(sent, answered, NOW + TTL, TTL) > Some(sent + TTL)
         }
         Guard::NoRevival => rules.valid_until(NOW - SECOND, NOW, NOW - SECOND, TTL).is_some(),
-        Guard::Fence => rules.passes(8, 7),
+        Guard::Fence => rules.passes(Fence { token: 8, holder: "a" }, 7, "a"),
+        Guard::FenceHolder => rules.passes(Fence { token: 7, holder: "b" }, 7, "a"),
     }
 }
 
@@ -142,7 +143,9 @@ fn what_the_rules_allow_they_allow() {
     assert!(!Protocol::WHOLE.may_renew(&Row { holder: None, ..row() }, "a", 7, window));
     assert!(Protocol::WHOLE.may_swap(Some(SEEN), Some(SEEN)) && Protocol::WHOLE.may_swap(None, None));
     assert_eq!(Protocol::WHOLE.valid_until(NOW, NOW + SECOND, NOW + TTL, TTL), Some(NOW + TTL));
-    assert!(Protocol::WHOLE.passes(7, 7));
+    for token in [7, 8] {
+        assert!(Protocol::WHOLE.passes(Fence { token: 7, holder: "a" }, token, "a"));
+    }
 }
 
 #[test]

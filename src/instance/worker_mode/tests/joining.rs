@@ -99,7 +99,7 @@ fn a_replaced_lock_file_does_not_let_a_second_worker_in_while_the_first_renews()
     let refused = acquire(&config).unwrap_err();
     assert_eq!(refused.failure_code().name, "lock.held");
     let text = told(&refused);
-    assert!(text.contains("the lease changed while we looked"), "{text}");
+    assert!(text.contains("the sequence of the lease moved while we watched"), "{text}");
     assert!(text.contains(&format!("pid {}), as the lease says", other.pid())), "{text}");
     other.kill();
     let held = reacquire(&config);

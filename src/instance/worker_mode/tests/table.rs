@@ -16,7 +16,7 @@ use crate::instance::{
     holder::Holder,
     lease::{
         protocol::Version,
-        record::{LeaseRecord, Now, clock_name, lock_name},
+        record::{LeaseRecord, Now, clock_name},
         sqlite::{SqliteStore, path_beside},
         store::LeaseStore,
     },
@@ -46,6 +46,8 @@ enum Lease {
     Free,
     /// Its holder had this very lock file.
     OfThisLock,
+    /// The same, before the machine was booted again.
+    OfThisLockAndAnotherBoot,
     Expired,
     Live,
     Stale,
@@ -54,10 +56,11 @@ enum Lease {
     Corrupt,
 }
 
-const LEASES: [Lease; 9] = [
+const LEASES: [Lease; 10] = [
     Lease::Absent,
     Lease::Free,
     Lease::OfThisLock,
+    Lease::OfThisLockAndAnotherBoot,
     Lease::Expired,
     Lease::Live,
     Lease::Stale,
@@ -84,11 +87,43 @@ fn expected(lock: Lock, lease: Lease) -> Answer {
         (Lock::HeldByTheLeases, Lease::Expired) => UNRESPONSIVE,
         (Lock::HeldByTheLeases | Lock::HeldByAnother, _) => HELD,
         (Lock::Free, Lease::Absent | Lease::Free) => Answer::Starts,
-        (Lock::Free, Lease::OfThisLock) => Answer::TakesOver("its file lock is free"),
+        (Lock::Free, Lease::OfThisLock | Lease::OfThisLockAndAnotherBoot) => {
+            Answer::TakesOver("its file lock is free")
+        }
         (Lock::Free, Lease::Expired | Lease::Stale) => Answer::TakesOver("its time was up"),
         (Lock::Free, Lease::ForeignStale) => Answer::TakesOver("it did not renew while we watched"),
         (Lock::Free, Lease::Live | Lease::ForeignLive) => HELD,
         (Lock::Free, Lease::Corrupt) => Answer::Refuses("db.corrupt", 65),
+    }
+}
+
+fn in_words(lease: Lease) -> &'static str {
+    match lease {
+        Lease::Absent => "absent: no file, or no row",
+        Lease::Free => "given back",
+        Lease::OfThisLock => "of a holder that had this lock file",
+        Lease::OfThisLockAndAnotherBoot => "the same, of another boot",
+        Lease::Expired => "expired, of this boot",
+        Lease::Live => "renewed, of this boot",
+        Lease::Stale => "silent, not yet expired, of this boot",
+        Lease::ForeignLive => "renewed, of another boot or machine",
+        Lease::ForeignStale => "silent, of another boot or machine",
+        Lease::Corrupt => "corrupt",
+    }
+}
+
+#[test]
+fn the_document_shows_this_table() {
+    let document = include_str!("../../../../docs/locking.md");
+    for lease in LEASES {
+        let cells = [Lock::Free, Lock::HeldByTheLeases, Lock::HeldByAnother, Lock::Unusable];
+        let cells = cells.map(|lock| match expected(lock, lease) {
+            Answer::Starts => "starts".to_owned(),
+            Answer::TakesOver(why) => format!("takes over: {why}"),
+            Answer::Refuses(code, exit) => format!("`{code}` {exit}"),
+        });
+        let row = format!("| {} | {} |\n", in_words(lease), cells.join(" | "));
+        assert!(document.contains(&row), "docs/locking.md has no row\n{row}");
     }
 }
 
@@ -109,7 +144,7 @@ impl Cell {
         let path = config.lock_path.as_path();
         // The lock file gets its identity, and a description of the one who will hold the lease.
         let Outcome::Acquired(first) = file_lock::acquire(path, &|_| Ok(())).unwrap() else { panic!("held") };
-        let this_lock = lock_name(&first);
+        let this_lock = first.name();
         let info = Holder::this_process(InstanceId::mint(), "shop", "1.0");
         let described = match lock {
             Lock::HeldByAnother => Holder { instance: InstanceId::mint().to_string(), ..info.clone() },
@@ -152,19 +187,21 @@ impl Drop for Cell {
 fn row(lease: Lease, info: Holder, this_lock: String, ttl: Duration) -> Option<LeaseRecord> {
     let now = Now::read();
     let ttl = if matches!(lease, Lease::Live | Lease::ForeignLive) { LONG } else { ttl };
-    let elsewhere = "another-lock@1".to_owned();
     let boot_id = match lease {
-        Lease::ForeignLive | Lease::ForeignStale => "another-boot".to_owned(),
+        Lease::ForeignLive | Lease::ForeignStale | Lease::OfThisLockAndAnotherBoot => {
+            "another-boot".to_owned()
+        }
         Lease::Absent | Lease::Corrupt => return None,
         Lease::Free | Lease::OfThisLock | Lease::Expired | Lease::Live | Lease::Stale => clock_name(),
     };
+    let is_of_this = matches!(lease, Lease::OfThisLock | Lease::OfThisLockAndAnotherBoot);
     Some(LeaseRecord {
         name: "shop".to_owned(),
         version: Version { token: 7, seq: 1 },
         holder: (lease != Lease::Free).then(|| info.instance.clone()),
         info: Some(info),
         boot_id,
-        lock: if lease == Lease::OfThisLock { this_lock } else { elsewhere },
+        lock: if is_of_this { this_lock } else { "another-lock@1".to_owned() },
         ttl,
         expires: if lease == Lease::Expired { now.boot - Duration::from_millis(1) } else { now.boot + ttl },
         changed_unix_ms: 0,

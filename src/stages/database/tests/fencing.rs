@@ -1,17 +1,31 @@
+use std::{sync::Arc, time::Duration};
+
 use super::{NUMBERS, Site};
 use crate::{
-    Stage, codes,
-    contract::guard::FencingToken,
+    LockLost, Stage, codes,
+    contract::guard::{FencingToken, GuardKeeper},
     stages::{
         database::{Database, DatabaseError},
         testing::{Start, stop_within},
     },
 };
 
-/// A start of a process that acquired the right under this token.
+/// A start of another process, which acquired the right under this token.
 fn holder(token: u64) -> Start {
-    let start = Start::unhurried();
+    let start = Start::by(GuardKeeper::exclusive(), Duration::from_secs(60));
     start.worker.issue(FencingToken::new(token));
+    start
+}
+
+/// The same for one whose lease still is its own, so that its token can be raised.
+fn raising(token: u64) -> Start {
+    let start = holder(token);
+    let own = Arc::downgrade(&start.worker);
+    start.worker.raise_with(move |above: FencingToken| {
+        let token = FencingToken::new(above.get() + 1);
+        own.upgrade().unwrap().issue(token);
+        Ok(token)
+    });
     start
 }
 
@@ -42,8 +56,66 @@ async fn the_database_refuses_an_ex_holder_although_it_still_believes_to_hold() 
     assert_eq!(insert(&second, 3).await.unwrap(), 1);
     assert_eq!(values(&second).await, [1, 3]);
     for database in [first, second] {
-        site.stage.stop(database.into(), stop_within(std::time::Duration::from_secs(5))).await.unwrap();
+        site.stage.stop(database.into(), stop_within(Duration::from_secs(5))).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn of_two_holders_of_one_token_only_the_one_that_fenced_writes() {
+    let (site, one, other) = (Site::new(), holder(5), holder(5));
+    let first = site.stage.start(one.cx.clone(), ()).await.unwrap();
+    assert_eq!(insert(&first, 1).await.unwrap(), 1);
+    // Who has the lease rises above whoever had the same token; who has it no longer cannot.
+    other.worker.raise_with(|_above| Err(LockLost { reason: "somebody else has the lease".to_owned() }));
+    let refused = site.stage.start(other.cx.clone(), ()).await.unwrap_err();
+    assert_eq!(refused.failure_code(), codes::LOCK_LOST);
+    other.roll_back().await.unwrap();
+    assert_eq!(insert(&first, 2).await.unwrap(), 1);
+
+    let newer = raising(5);
+    let second = site.stage.start(newer.cx.clone(), ()).await.unwrap();
+    assert_eq!(newer.cx.worker().token().get(), 6);
+    assert!(one.cx.worker().check().is_ok(), "it has not noticed");
+    let refused = insert(&first, 3).await.unwrap_err();
+    assert!(matches!(refused, DatabaseError::LockLost(_)), "{refused}");
+    assert_eq!(insert(&second, 4).await.unwrap(), 1);
+    assert_eq!(values(&second).await, [1, 2, 4]);
+}
+
+#[tokio::test]
+async fn a_write_with_the_token_of_the_fence_is_refused_where_another_holder_raised_it() {
+    let (site, start) = (Site::new(), holder(5));
+    let database = site.stage.start(start.cx.clone(), ()).await.unwrap();
+    site.outsider().execute("UPDATE solostart_fence SET holder = 'somebody'", []).unwrap();
+    let refused = insert(&database, 1).await.unwrap_err();
+    assert!(refused.to_string().contains("another holder"), "{refused}");
+    assert_eq!(values(&database).await, [0_i64; 0]);
+}
+
+#[tokio::test]
+async fn a_holder_passes_its_own_fence_again() {
+    let site = Site::new();
+    let first = site.stage.start(Start::unhurried().cx, ()).await.unwrap();
+    let again = Start::unhurried();
+    let second = site.stage.start(again.cx.clone(), ()).await.unwrap();
+    assert_eq!(insert(&first, 1).await.unwrap() + insert(&second, 2).await.unwrap(), 2);
+    assert_eq!(again.cx.worker().token().get(), 1);
+}
+
+#[tokio::test]
+async fn a_fence_without_a_holder_is_given_one() {
+    let (site, start) = (Site::new(), raising(5));
+    site.outsider()
+        .execute_batch(
+            "CREATE TABLE solostart_fence (
+                 name TEXT PRIMARY KEY, token INTEGER NOT NULL CHECK (token >= 1)
+             ) STRICT, WITHOUT ROWID;
+             INSERT INTO solostart_fence VALUES ('worker', 5);",
+        )
+        .unwrap();
+    let database = site.stage.start(start.cx.clone(), ()).await.unwrap();
+    assert_eq!(start.cx.worker().token().get(), 6);
+    assert_eq!(insert(&database, 1).await.unwrap(), 1);
 }
 
 #[tokio::test]
@@ -68,12 +140,10 @@ async fn a_lost_right_is_refused_before_the_fence_is_asked_and_after_the_closure
 async fn a_start_with_a_lower_token_than_the_file_has_is_refused_and_migrates_nothing() {
     let (site, late) = (Site::new().migrations(&NUMBERS[..0]), holder(6));
     let database = site.stage.start(late.cx.clone(), ()).await.unwrap();
-    site.stage.stop(database.into(), stop_within(std::time::Duration::from_secs(5))).await.unwrap();
+    site.stage.stop(database.into(), stop_within(Duration::from_secs(5))).await.unwrap();
 
     let (site, early) = (site.migrations(NUMBERS), holder(5));
-    early.worker.raise_with(Box::new(|_above| {
-        Err(crate::LockLost { reason: "the lease belongs to somebody else".to_owned() })
-    }));
+    early.worker.raise_with(|_above| Err(LockLost { reason: "somebody else has the lease".to_owned() }));
     let error = site.stage.start(early.cx.clone(), ()).await.unwrap_err();
     assert_eq!(error.failure_code(), codes::LOCK_LOST);
     early.roll_back().await.unwrap();
@@ -88,16 +158,9 @@ async fn a_start_with_a_lower_token_than_the_file_has_is_refused_and_migrates_no
 async fn a_holder_whose_lease_was_restored_from_an_old_copy_rises_above_the_fence() {
     let (site, late) = (Site::new(), holder(6));
     let database = site.stage.start(late.cx.clone(), ()).await.unwrap();
-    site.stage.stop(database.into(), stop_within(std::time::Duration::from_secs(5))).await.unwrap();
+    site.stage.stop(database.into(), stop_within(Duration::from_secs(5))).await.unwrap();
 
-    let restored = holder(5);
-    let keeper = std::sync::Arc::new(restored.worker);
-    let raised = keeper.clone();
-    keeper.raise_with(Box::new(move |above: FencingToken| {
-        let token = FencingToken::new(above.get() + 1);
-        raised.issue(token);
-        Ok(token)
-    }));
+    let restored = raising(5);
     let database = site.stage.start(restored.cx.clone(), ()).await.unwrap();
     assert_eq!(insert(&database, 1).await.unwrap(), 1);
     let stored: i64 =

@@ -11,8 +11,8 @@ use super::{
 /// The exceptions are part of each promise, and as narrow as the checker allows.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Promise {
-    /// A write is never accepted below a token that was fenced off, nor, unless the row was lost, of an
-    /// earlier acquisition than the one that fenced.
+    /// A write is never accepted below a token that was fenced off, nor of any acquisition but the one that
+    /// fenced last, nor, unless the row was lost, of an earlier one than any that fenced.
     OneWriter,
     /// A new token is higher than all before, if any of row, calendar and lock file still knows better.
     TokensGrow,
@@ -83,7 +83,11 @@ impl<const N: usize> World<N> {
 
     pub(super) fn judge_write(&self, state: &mut State<N>, writer: &Holding) {
         let earlier = writer.acquisition < state.fenced_by;
-        if writer.token < state.fence || (earlier && !state.forgotten && !state.row_was_restored()) {
+        let another = writer.acquisition != state.fence.acquisition;
+        if another
+            || writer.token < state.fence.token
+            || (earlier && !state.forgotten && !state.row_was_restored())
+        {
             state.breaks(Promise::OneWriter);
         }
     }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::super::{Row, Version, Watch};
+use super::super::{Fence, Row, Version, Watch};
 
 /// A time, in ticks after the present one.
 pub(super) type Ticks = i8;
@@ -57,6 +57,15 @@ pub(super) struct Entry {
     pub(super) clock: Name,
     pub(super) lock: Name,
     pub(super) expires: Ticks,
+    /// Which acquisition wrote it. No process sees this.
+    pub(super) acquisition: u8,
+}
+
+/// The fence in the application's database.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Fenced {
+    pub(super) token: u8,
+    pub(super) holder: Name,
     /// Which acquisition wrote it. No process sees this.
     pub(super) acquisition: u8,
 }
@@ -168,8 +177,8 @@ pub(super) struct State<const N: usize> {
     pub(super) earlier: Option<Entry>,
     /// The row in a file that is no longer at the path.
     pub(super) detached: Option<Entry>,
-    /// The token in the application's database, and the latest acquisition that raised it.
-    pub(super) fence: u8,
+    /// The row in the application's database, and the latest acquisition that ever wrote it.
+    pub(super) fence: Fenced,
     pub(super) fenced_by: u8,
     /// The wall clock. It moves on between any two readings; nothing else of it matters.
     pub(super) wall: u8,
@@ -205,6 +214,13 @@ pub(super) fn instant(clock: Name, ticks: Ticks) -> Duration {
     let (machine, boots) = (i64::from(clock / 4), i64::from(clock % 4));
     let present = 200 + 50 * machine - 100 * boots;
     Duration::from_secs(u64::try_from(present + i64::from(ticks)).unwrap())
+}
+
+impl Fenced {
+    /// The fence as the protocol sees it.
+    pub(super) fn shown(&self) -> Fence<'static> {
+        Fence { token: self.token.into(), holder: name(self.holder) }
+    }
 }
 
 impl Entry {
@@ -289,7 +305,7 @@ impl<const N: usize> State<N> {
             row: None,
             earlier: None,
             detached: None,
-            fence: 0,
+            fence: Fenced { token: 0, holder: 0, acquisition: 0 },
             fenced_by: 0,
             wall: 0,
             readings: 0,

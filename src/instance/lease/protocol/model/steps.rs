@@ -6,8 +6,8 @@ use super::{
     World,
     event::Event,
     state::{
-        Entry, Holding, Phase, Place, Renewal, Request, State, Ticks, Work, clock_name, duration, instant,
-        name, version, watch_of,
+        Entry, Fenced, Holding, Phase, Place, Renewal, Request, State, Ticks, Work, clock_name, duration,
+        instant, name, version, watch_of,
     },
 };
 
@@ -24,8 +24,8 @@ pub(super) enum Step {
     Swap,
     /// The answer arrives: the token is noted in the lock file, and the keeper starts.
     Begin,
-    /// The database of the application is opened, and earlier holders are fenced off; where a higher
-    /// token stands there, the own one is raised in the lease first.
+    /// The database of the application is opened, and earlier holders are fenced off; where a
+    /// higher token stands there, or an equal one of somebody else, the own one is raised in the lease first.
     Open,
     /// The keeper reads the clock and asks for a renewal.
     Renew,
@@ -230,7 +230,7 @@ impl<const N: usize> World<N> {
             (Step::Act, _, Work::Checked { paused }) => {
                 holding.work = Work::Idle;
                 self.judge_effect(state, slot, paused);
-                if !self.protocol.passes(state.fence.into(), holding.token.into()) {
+                if !self.lets_write(state, slot, holding) {
                     return Some(Event::WriteRefused);
                 }
                 self.judge_write(state, holding);
@@ -240,10 +240,23 @@ impl<const N: usize> World<N> {
         }
     }
 
+    /// Whether the database lets a process write.
+    fn lets_write(&self, state: &State<N>, slot: usize, holding: &Holding) -> bool {
+        self.protocol.passes(state.fence.shown(), holding.token.into(), name(state.processes[slot].holder))
+    }
+
+    /// Whether a process must raise its token before the database lets it write.
+    pub(super) fn must_rise(&self, state: &State<N>, slot: usize, holding: &Holding) -> bool {
+        holding.token <= state.fence.token && !self.lets_write(state, slot, holding)
+    }
+
     fn open(&self, state: &mut State<N>, slot: usize, holding: &mut Holding) -> Option<Event> {
-        if state.fence <= holding.token {
-            state.fence = holding.token;
-            state.fenced_by = state.fenced_by.max(holding.acquisition);
+        let Holding { token, acquisition, .. } = *holding;
+        if state.fence.token < token {
+            state.fence = Fenced { token, holder: state.processes[slot].holder, acquisition };
+            state.fenced_by = state.fenced_by.max(acquisition);
+        }
+        if self.lets_write(state, slot, holding) {
             holding.opened = true;
             return Some(Event::Plain);
         }
@@ -256,7 +269,7 @@ impl<const N: usize> World<N> {
             holding.lost = true;
             return Some(Event::CheckFails);
         }
-        let token = self.next_token(state, holding.token, state.fence)?;
+        let token = self.next_token(state, token, state.fence.token)?;
         let holder = Some(state.processes[slot].holder);
         match state.row_of(slot).filter(|row| row.holder == holder && holding.is_shown_by(row.stamp)) {
             Some(row) => {

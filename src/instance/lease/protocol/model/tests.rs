@@ -104,7 +104,9 @@ fn needed(guard: Guard) -> (World<2>, Promise) {
         // A process that runs is ended by the watchdog before it could do harm.
         Guard::FromSending => two(Place::OwnLocks, PAUSE, Promise::OneHolder),
         Guard::NoRevival => two(Place::OneLock, PAUSE, Promise::NoReturn),
-        Guard::Fence => two(Place::OwnLocks, PAUSE, Promise::OneWriter),
+        // One holder has two tokens, and two have one, only as told above.
+        Guard::Fence => two(Place::OneLock, CLONE, Promise::OneWriter),
+        Guard::FenceHolder => two(Place::OwnLocks, DELETE | STEP_BACK, Promise::OneWriter),
     }
 }
 

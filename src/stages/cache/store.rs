@@ -1,0 +1,131 @@
+//! Saving a cache when its stage stops, and loading it when the next process starts.
+
+use std::{
+    fmt,
+    hash::Hash,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::task::spawn_blocking;
+
+use super::{
+    file::{self, Draft, Unusable},
+    handle::CacheHandle,
+    life::{Age, Held},
+};
+use crate::{clock::wall_clock, contract::guard::WorkerGuard};
+
+/// How often the time is looked at while entries are written.
+const BATCH: usize = 256;
+
+type Add<K, V> = fn(&mut Draft, Age, &K, &V) -> io::Result<bool>;
+type Read<K, V> = fn(&[u8]) -> Option<(Age, K, V)>;
+
+/// Where a cache is saved, and how its entries are put into words.
+///
+/// The functions keep the bounds on keys and values here, so that a cache that is not saved has none.
+pub(super) struct Store<K, V> {
+    path: Arc<Path>,
+    add: Add<K, V>,
+    read: Read<K, V>,
+}
+
+impl<K, V> Store<K, V>
+where
+    K: Serialize + DeserializeOwned,
+    V: Serialize + DeserializeOwned,
+{
+    pub(super) fn at(path: PathBuf) -> Self {
+        Self {
+            path: path.into(),
+            add: |draft, age, key, value| draft.add(&(age.left, age.idle, key, value)),
+            // The parser's own message can hold what it has read, so only the line is told.
+            read: |line| {
+                let (left, idle, key, value) = serde_json::from_slice(line).ok()?;
+                Some((Age { left, idle }, key, value))
+            },
+        }
+    }
+}
+
+impl<K, V> Store<K, V>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Fills `cache` with what was saved; returns how many entries that was.
+    pub(super) async fn load(&self, cache: &CacheHandle<K, V>, name: &'static str) -> Result<u64, Unusable> {
+        let (path, read, life) = (self.path.clone(), self.read, *cache.life());
+        let entries = spawn_blocking(move || {
+            let Some(saved) = file::take(&path, name)? else { return Ok(Vec::new()) };
+            let age = wall_clock().as_millisecond().saturating_sub(saved.saved_at);
+            // Where entries have an end, it has to be known how old they are.
+            let away = match u64::try_from(age) {
+                Ok(age) => Duration::from_millis(age),
+                Err(_) if life.is_limited() => return Err(Unusable::Future),
+                Err(_) => Duration::ZERO,
+            };
+            let mut entries: Vec<(K, Held<V>)> = Vec::new();
+            for (at, line) in saved.entries.split_inclusive(|byte| *byte == b'\n').enumerate() {
+                let (age, key, value) = read(line).ok_or(Unusable::Entry(at as u64 + 2))?;
+                entries.extend(life.resume(value, age, away).map(|held| (key, held)));
+            }
+            Ok(entries)
+        });
+        let entries = entries.await.map_err(io::Error::other)??;
+        let count = entries.len() as u64;
+        for (key, held) in entries {
+            cache.restore(key, held).await;
+        }
+        Ok(count)
+    }
+
+    /// Saves what `cache` holds, if that is done by `until` and `worker` still has its right then; returns how
+    /// many entries were saved, and whether these are all.
+    pub(super) async fn save(
+        &self,
+        cache: &CacheHandle<K, V>,
+        name: &'static str,
+        worker: WorkerGuard,
+        until: Instant,
+    ) -> io::Result<(u64, bool)> {
+        let (path, add, cache) = (self.path.clone(), self.add, cache.clone());
+        let in_time = move || match Instant::now() {
+            now if now < until => Ok(()),
+            _ => Err(io::Error::new(io::ErrorKind::TimedOut, "the time to stop was over")),
+        };
+        let saving = spawn_blocking(move || {
+            in_time()?;
+            let now = Instant::now();
+            let mut draft = Draft::begin(&path, name, wall_clock().as_millisecond())?;
+            let mut all = true;
+            for (at, (key, held)) in cache.living().enumerate() {
+                if at % BATCH == 0 {
+                    in_time()?;
+                }
+                all = add(&mut draft, cache.life().age(&held, now), &key, &held.value)?;
+                if !all {
+                    break;
+                }
+            }
+            // Another process may have the file already, and must not find ours in its place.
+            let saved = draft.finish(|| in_time().and_then(|()| worker.check().map_err(io::Error::other)))?;
+            Ok((saved, all))
+        });
+        saving.await.map_err(io::Error::other)?
+    }
+}
+
+impl<K, V> fmt::Debug for Store<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("path", &self.path).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,217 @@
+//! The scheduler while it runs: from its start to its stop.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use tokio::{
+    runtime::Handle,
+    time::{Instant, MissedTickBehavior, interval_at},
+};
+
+use super::{
+    Entry, Schedule, Scheduler,
+    cron::{self, Cron},
+    driver::Mode,
+    job::{Job, JobStats},
+    ticks::Ticks,
+    timetable::Timetable,
+};
+use crate::{
+    contract::{
+        context::{StageContext, StopContext},
+        stage::Stage,
+    },
+    error::{ErrorKind, StageError, StageResult},
+    ids::is_stage_name,
+    stages::{
+        RunContext,
+        in_flight::{InFlight, soft_deadline},
+        work::repeated_name,
+    },
+};
+
+impl<N: Send + 'static> Scheduler<N> {
+    /// What is wrong with the jobs as they were added.
+    fn check(&self) -> StageResult<()> {
+        if let Some(name) = repeated_name(self.jobs.iter().map(|entry| &entry.name)) {
+            return Err(StageError::from(format!("two jobs are named `{name}`")).fatal());
+        }
+        match self.jobs.iter().find_map(Entry::problem) {
+            None => Ok(()),
+            Some(problem) => Err(StageError::from(problem).fatal()),
+        }
+    }
+}
+
+impl<N> Entry<N> {
+    fn problem(&self) -> Option<String> {
+        let Self { name, schedule, rules, .. } = self;
+        if !is_stage_name(name) {
+            return Some(format!("a job cannot be named {name:?}: use lower-case words joined by hyphens"));
+        }
+        match schedule {
+            Schedule::Every(Duration::ZERO) => Some(format!("job `{name}` has no period")),
+            Schedule::Every(period) if rules.jitter >= *period => {
+                Some(format!("the jitter of job `{name}` is as long as its period"))
+            }
+            Schedule::Every(_) | Schedule::Cron { .. } => None,
+        }
+    }
+}
+
+impl<N: Clone + Send + Sync + 'static> Stage for Scheduler<N> {
+    type Needs = N;
+    type Output = JobScheduler;
+
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    async fn start(&self, cx: StageContext, needs: N) -> StageResult<JobScheduler> {
+        self.check()?;
+        let in_flight = Arc::new(InFlight::default());
+        let mut jobs = Vec::with_capacity(self.jobs.len());
+        let (mut timers, mut crons) = (Vec::new(), Vec::new());
+        let now = cron::now();
+        for entry in &self.jobs {
+            let run = RunContext::new(entry.name.clone(), in_flight.stopping().clone(), cx.clone());
+            let (work, needs) = (entry.work.clone(), needs.clone());
+            let job = Job::new(
+                run,
+                Box::new(move |run| Box::pin(work.run(run, needs.clone()))),
+                entry.schedule.to_string(),
+                entry.rules,
+                in_flight.clone(),
+            );
+            match &entry.schedule {
+                Schedule::Every(period) => timers.push((*period, job.clone())),
+                Schedule::Cron { expression, zone } => {
+                    let refused = |why| {
+                        let error = format!("the schedule `{expression}` of job `{}` {why}", entry.name);
+                        StageError::from(error).kind(ErrorKind::Config)
+                    };
+                    let timetable = Timetable::parse(expression, zone).map_err(refused)?;
+                    let entry = cron::Entry::new(timetable, job.clone(), now);
+                    crons.push(entry.ok_or_else(|| refused("never comes true".to_owned()))?);
+                }
+            }
+            jobs.push(job);
+        }
+        cx.note(format!("{} {}", self.name, self.driver.note()));
+        let ticks = Ticks::new(self.driver.secret(), &jobs);
+        if self.driver.mode != Mode::Internal {
+            if !ticks.is_open() {
+                tracing::warn!(target: "solostart", stage = self.name, driver = self.driver.note(), "no job runs");
+            }
+            return Ok(JobScheduler { jobs, in_flight, cron: None, ticks });
+        }
+        let cron = start_cron(&cx, crons).await?;
+        // From here on nothing can fail or wait, so there is nothing more to undo.
+        for (period, job) in timers {
+            in_flight.spawn_on(every(period, job, in_flight.clone()), &Handle::current());
+        }
+        Ok(JobScheduler { jobs, in_flight, cron, ticks })
+    }
+
+    async fn stop(&self, scheduler: Arc<JobScheduler>, cx: StopContext) -> StageResult<()> {
+        // First, so that nothing is triggered any more. It holds nothing that could take long.
+        if let Some(cron) = &scheduler.cron {
+            cron.stop().await;
+        }
+        let ended = scheduler.finish(cx.deadline()).await;
+        for job in &scheduler.jobs {
+            job.tell_the_rest();
+        }
+        ended
+    }
+
+    async fn health(&self, scheduler: Arc<JobScheduler>) -> StageResult<()> {
+        match &scheduler.cron {
+            Some(cron) if cron.is_over() => {
+                Err(StageError::from("the thread that runs the cron jobs has ended"))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+/// Starts the thread for cron jobs if there are any, and makes sure that it ends with a start that fails.
+async fn start_cron(cx: &StageContext, entries: Vec<cron::Entry>) -> StageResult<Option<Arc<Cron>>> {
+    if entries.is_empty() {
+        return Ok(None);
+    }
+    cx.step("start the clock of the cron jobs");
+    let (cron, ready) = Cron::start(entries)?;
+    let cron = Arc::new(cron);
+    let undo = cron.clone();
+    cx.on_rollback(async move || {
+        undo.stop().await;
+        Ok(())
+    });
+    ready.await.map_err(|_| StageError::from("the thread for cron jobs ended early"))??;
+    Ok(Some(cron))
+}
+
+/// Says that a job is due once in each period, until the stage stops.
+async fn every(period: Duration, job: Arc<Job>, in_flight: Arc<InFlight>) {
+    let mut ticks = interval_at(Instant::now() + period, period);
+    // After a pause, the job is due once and not as often as it was missed.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    loop {
+        let due = tokio::select! {
+            biased;
+            () = in_flight.stopping().cancelled() => return,
+            due = ticks.tick() => due,
+        };
+        let late = due.elapsed();
+        let passed_over = late.as_nanos() / period.as_nanos();
+        let newest_late =
+            Duration::from_nanos(u64::try_from(late.as_nanos() % period.as_nanos()).unwrap_or(0));
+        job.due(newest_late, u64::try_from(passed_over).unwrap_or(u64::MAX));
+    }
+}
+
+/// The jobs that are up: how each of them fares.
+pub struct JobScheduler {
+    jobs: Vec<Arc<Job>>,
+    in_flight: Arc<InFlight>,
+    cron: Option<Arc<Cron>>,
+    ticks: Ticks,
+}
+
+impl JobScheduler {
+    /// How each job fares at this moment, in the order in which they were added.
+    #[must_use]
+    pub fn stats(&self) -> Vec<JobStats> {
+        self.jobs.iter().map(|job| job.stats()).collect()
+    }
+
+    /// What answers `POST /tick/<job>`. It keeps what the jobs need, so let it go before the service stops: what
+    /// answers requests until `serve` returns, does.
+    #[must_use]
+    pub fn ticks(&self) -> Ticks {
+        self.ticks.clone()
+    }
+
+    /// Waits for the runs that go on, and drops what does not end in time.
+    async fn finish(&self, deadline: Instant) -> StageResult<()> {
+        if self.in_flight.finish(soft_deadline(deadline)).await == 0 {
+            return Ok(());
+        }
+        let late = self.running();
+        let stuck = self.in_flight.cut_short(soft_deadline(deadline)).await;
+        let how = if stuck == 0 { "and were dropped" } else { "and block their thread" };
+        let error = format!("jobs that did not end in time {how}: {late}");
+        Err(StageError::from(error).kind(ErrorKind::Temporary))
+    }
+
+    fn running(&self) -> String {
+        let running = self.stats().into_iter().filter(|stats| stats.running).map(|stats| stats.name);
+        running.collect::<Vec<_>>().join(", ")
+    }
+}
+
+impl fmt::Debug for JobScheduler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.stats()).finish()
+    }
+}

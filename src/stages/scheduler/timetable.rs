@@ -1,0 +1,96 @@
+//! When a cron expression comes true in a time zone, also across the changes of its clocks.
+//!
+//! `croner` reads the expressions. Across a change of the clocks neither it nor `tokio-cron-scheduler` finds
+//! the next time: the latter computes with the offset from UTC of the moment at which a job was added, so
+//! that from the next change on the job runs an hour off; the former, asked anew after each run, leaves the
+//! second pass through a repeated hour out. So `croner` is only ever asked between two changes, where the
+//! offset is fixed, and what happens at a change is decided here, as Vixie cron decides it (cron(8)).
+
+use chrono::{DateTime, FixedOffset, LocalResult, Offset, SubsecRound, TimeDelta, TimeZone, Utc};
+use chrono_tz::Tz;
+use croner::{
+    Cron, JobType,
+    parser::{CronParser, Seconds, Year},
+};
+
+/// How many changes of the clocks are looked past. A time zone has two in a year, and what comes true less than
+/// once in 400 years does not come true in the calendar at all.
+const CHANGES_AHEAD: usize = 1000;
+
+/// A cron expression in a time zone.
+#[derive(Debug)]
+pub(super) struct Timetable {
+    cron: Cron,
+    zone: Tz,
+    /// Whether it names one time of day. Such a job runs once on a day, whatever the clocks do.
+    once_a_day: bool,
+}
+
+impl Timetable {
+    /// Reads an expression of six fields. The error says what is wrong with it.
+    pub(super) fn parse(expression: &str, zone: &str) -> Result<Self, String> {
+        let zone = zone.parse().map_err(|_| format!("has no time zone: `{zone}` is unknown"))?;
+        let parser = CronParser::builder()
+            .seconds(Seconds::Required)
+            .year(Year::Disallowed)
+            // A day of the month and a day of the week must both be right.
+            .dom_and_dow(true)
+            .build();
+        let cron = parser.parse(expression).map_err(|error| format!("cannot be read: {error}"))?;
+        let once_a_day = cron.determine_job_type() == JobType::FixedTime;
+        Ok(Self { cron, zone, once_a_day })
+    }
+
+    /// The first time after `instant`, to the second; `None` if there is none.
+    pub(super) fn after(&self, instant: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let (mut from, mut inclusive) = (instant.trunc_subsecs(0), false);
+        for _ in 0..CHANGES_AHEAD {
+            let offset = self.offset(from);
+            let found =
+                self.cron.find_next_occurrence(&from.with_timezone(&offset), inclusive).ok()?.to_utc();
+            if self.offset(found) == offset {
+                if !(self.once_a_day && self.is_second_pass(found)) {
+                    return Some(found);
+                }
+                (from, inclusive) = (found, false);
+                continue;
+            }
+            // The clocks change before that: nothing until then, and another offset from then on.
+            let change = self.first_change(from, found);
+            if self.once_a_day && self.is_left_out(found, offset, change) {
+                return Some(change);
+            }
+            (from, inclusive) = (change, true);
+        }
+        None
+    }
+
+    fn offset(&self, at: DateTime<Utc>) -> FixedOffset {
+        self.zone.offset_from_utc_datetime(&at.naive_utc()).fix()
+    }
+
+    /// Whether the clocks showed this time of day once before, an hour ago.
+    fn is_second_pass(&self, at: DateTime<Utc>) -> bool {
+        match self.zone.from_local_datetime(&at.with_timezone(&self.zone).naive_local()) {
+            LocalResult::Ambiguous(first, second) => at == first.max(second),
+            LocalResult::Single(_) | LocalResult::None => false,
+        }
+    }
+
+    /// Whether the clocks never show what they would have shown at `at` without the change.
+    fn is_left_out(&self, at: DateTime<Utc>, old: FixedOffset, change: DateTime<Utc>) -> bool {
+        let shown_after = change.with_timezone(&self.offset(change)).naive_local();
+        at.with_timezone(&old).naive_local() < shown_after
+    }
+
+    /// When the offset that holds at `from` ends, if another holds at `to`.
+    fn first_change(&self, from: DateTime<Utc>, to: DateTime<Utc>) -> DateTime<Utc> {
+        let old = self.offset(from);
+        let (mut before, mut after) = (from, to);
+        while after - before > TimeDelta::seconds(1) {
+            let middle = (before + (after - before) / 2).trunc_subsecs(0);
+            if self.offset(middle) == old { before = middle } else { after = middle }
+        }
+        after
+    }
+}
