@@ -4,14 +4,18 @@ use std::time::Duration;
 
 use super::{
     Identity, advice,
+    clean::clean,
     failure::{CAN_START, head, signature, to_do},
     layout::{Part, Table, block},
     state::at,
     words::stage,
 };
 use crate::{
-    codes::{FailureCode, ROLLBACK_INCOMPLETE, STAGE_BLOCKED_EXECUTOR},
-    contract::state::{Phase, StageState},
+    codes::{FailureCode, LOCK_LOST, ROLLBACK_INCOMPLETE, STAGE_BLOCKED_EXECUTOR},
+    contract::{
+        guard::LockLost,
+        state::{Phase, StageState},
+    },
 };
 
 /// What the watchdog thread sees when the engine has not ended in time.
@@ -20,6 +24,8 @@ pub(crate) struct Stalled {
     pub(crate) phase: Phase,
     /// How long it had for that.
     pub(crate) limit: Duration,
+    /// Why the right to be the only worker is lost, where that leaves no time to stop anything.
+    pub(crate) lost: Option<LockLost>,
     /// The stages that have not settled.
     pub(crate) stages: Vec<StalledStage>,
 }
@@ -37,27 +43,43 @@ pub(crate) struct StalledStage {
 impl Stalled {
     /// The code of what happened, and the stage to name.
     pub(super) fn cause(&self) -> (FailureCode, &str) {
+        if self.lost.is_some() {
+            return (LOCK_LOST, "worker-mode");
+        }
         let blocking = self.stages.iter().find(|stage| stage.blocks);
         let code = if blocking.is_some() { STAGE_BLOCKED_EXECUTOR } else { ROLLBACK_INCOMPLETE };
         (code, blocking.or(self.stages.first()).map_or("startup", |stage| stage.name.as_str()))
     }
 }
 
+const SILENT: &str = "The process does not react any more, so it is ended at once.";
+
 /// The process ends at once, with this exit code, because the engine does not react: which stages still
 /// run, and which of them keeps the others from running. As one block for stderr.
 pub(super) fn emergency(stalled: &Stalled, exit: u8, identity: &Identity) -> String {
     let (code, culprit) = stalled.cause();
-    let (headline, what, next) = match stalled.phase {
-        Phase::Starting => (
-            "STARTUP FAILED",
-            "The start neither finished nor could be rolled back in time.",
+    let starting = stalled.phase == Phase::Starting;
+    let (headline, what, next) = match &stalled.lost {
+        Some(lost) => (
+            if starting { "STARTUP FAILED" } else { "SERVICE FAILED" },
+            format!(
+                "The right to be the only worker is lost: {}. Another instance may run by now, so this \
+                 process is ended at once.",
+                clean(&lost.reason, 300)
+            ),
             advice::restart(code, code.kind),
         ),
-        Phase::Ready | Phase::Draining | Phase::Stopping | Phase::Stopped => {
-            ("STOP INCOMPLETE", "The service could not be stopped in time.", CAN_START.to_owned())
-        }
+        None if starting => (
+            "STARTUP FAILED",
+            format!("The start neither finished nor could be rolled back in time. {SILENT}"),
+            advice::restart(code, code.kind),
+        ),
+        None => (
+            "STOP INCOMPLETE",
+            format!("The service could not be stopped in time. {SILENT}"),
+            CAN_START.to_owned(),
+        ),
     };
-    let what = format!("{what} The process does not react any more, so it is ended at once.");
     let (blocks, waits): (Vec<_>, Vec<_>) = stalled.stages.iter().partition(|stage| stage.blocks);
     let rows = blocks.into_iter().chain(waits).map(|each| {
         let step = each.step.as_deref().map_or_else(String::new, at);

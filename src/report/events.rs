@@ -112,6 +112,9 @@ impl Report {
     pub(crate) fn stalled(stalled: &Stalled, identity: &Identity) -> Self {
         let (event, message) = match stalled.phase {
             Phase::Starting => (Event::StartupFailed, "startup failed"),
+            Phase::Ready | Phase::Draining | Phase::Stopping | Phase::Stopped if stalled.lost.is_some() => {
+                (Event::ServiceFailed, "service failed")
+            }
             Phase::Ready | Phase::Draining | Phase::Stopping | Phase::Stopped => {
                 (Event::StopIncomplete, "stop incomplete")
             }

@@ -17,6 +17,7 @@ use super::signals::StopRequest;
 use crate::{
     contract::{
         board::Board,
+        guard::LockLost,
         state::{Phase, StageState},
     },
     engine::{BLOCKING_TICKS, Limits, running::Control},
@@ -108,6 +109,13 @@ impl Watchdog {
         self.board.published_worker().is_some_and(|guard| guard.check().is_err())
     }
 
+    /// Why the right is lost, where the process must end now for that.
+    fn out_of_time(&self) -> Option<LockLost> {
+        let guard = self.board.published_worker()?;
+        let is_over = guard.until_hard_limit().is_some_and(|left| left.is_zero());
+        guard.check().err().filter(|_| is_over)
+    }
+
     /// When the engine has had all the time it may have, as far as that is known now.
     fn end(&self, blocking: &[StageId], lost: Option<Instant>) -> Option<Instant> {
         // Past this, somebody else may soon be the only worker, whatever is still to be stopped here.
@@ -156,7 +164,7 @@ impl Watchdog {
             Phase::Starting => self.began.elapsed(),
             Phase::Ready | Phase::Draining | Phase::Stopping | Phase::Stopped => self.limits.shutdown,
         };
-        Stalled { phase: board.phase(), limit, stages }
+        Stalled { phase: board.phase(), limit, lost: self.out_of_time(), stages }
     }
 }
 

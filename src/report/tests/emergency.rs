@@ -1,12 +1,12 @@
 use super::*;
 use crate::{
-    contract::state::Phase,
+    contract::{guard::LockLost, state::Phase},
     report::{Stalled, StalledStage, emergency::emergency},
 };
 
 fn text(phase: Phase, stages: Vec<StalledStage>) -> String {
     let identity = identity();
-    comparable(&emergency(&Stalled { phase, limit: ms(8000), stages }, 70, &identity), &identity)
+    comparable(&emergency(&Stalled { phase, limit: ms(8000), lost: None, stages }, 70, &identity), &identity)
 }
 
 fn stalled(name: &str, state: StageState, step: Option<&str>, blocks: bool) -> StalledStage {
@@ -77,4 +77,36 @@ banboard 1.4.2  instance 7f3c19d2  host 4be1c0ffee12  2026-11-20T09:27:52Z
 fn nothing_known_is_still_a_report() {
     let text = text(Phase::Draining, Vec::new());
     assert!(text.contains("STOP INCOMPLETE  startup  [rollback.incomplete]"), "{text}");
+}
+
+#[test]
+fn a_right_that_ran_out_while_the_process_was_paused_is_the_cause_whatever_stage_was_doing_what() {
+    let identity = identity();
+    let lost = Some(LockLost { reason: "it was not renewed in time".to_owned() });
+    let stages = vec![stalled("database", StageState::Stopping, None, true)];
+    let stalled = Stalled { phase: Phase::Ready, limit: ms(8000), lost, stages };
+    shows(
+        &comparable(&emergency(&stalled, 70, &identity), &identity),
+        r#"
+================================================================================
+SERVICE FAILED  worker-mode  [lock.lost]                      exit 70 (SOFTWARE)
+================================================================================
+The right to be the only worker is lost: it was not renewed in time. Another
+instance may run by now, so this process is ended at once.
+
+Not finished
+  database  stopping; BLOCKS a thread that others need
+
+Do this
+  1. Find out what took it: a clean-up job or a restored backup that replaced
+     the lock file, a machine or container that was paused, a second deployment.
+  2. Make sure that no second banboard runs before you start it again.
+
+NOT EVERYTHING WAS STOPPED. The end of this process ends what is left.
+Restarting will NOT help: whatever took the lock away can do it again. Find it
+first.
+banboard 1.4.2  instance 7f3c19d2  host 4be1c0ffee12  2026-11-20T09:27:52Z
+================================================================================
+"#,
+    );
 }
