@@ -1,0 +1,84 @@
+"""Volumes and secrets that are not as they should be, and what the report says to do."""
+
+import re
+
+from world import assert_quoted, assert_report, check, scenario
+
+
+@scenario("root's volume: refused, and the action of the report, pasted, mends it")
+def roots_volume(world):
+    volume = world.volume()
+    world.busybox("touch /data/theirs; chown -R 0:0 /data; chmod 0755 /data", "-v", f"{volume}:/data")
+    done = world.run_until_it_ends("-v", f"{volume}:/data")
+    check(done.code == 77, f"{done.code}\n{done.output}")
+    report = assert_report(done.output, 77, "db.not-writable", "uid 65532", "owner 0:0, mode 0755")
+    assert_quoted(report, "roots-volume")
+    pasted = re.search(r"^ *(docker run .*)$", report, re.M)
+    check(pasted, report)
+    check(volume in pasted.group(1), f"it names another volume: {pasted.group(1)}")
+    world.engine.shell(pasted.group(1)).ok()
+    world.run("app", "-v", f"{volume}:/data").wait_healthy()
+
+
+@scenario("read-only volume: refused, and the report names the mount")
+def read_only(world):
+    world.run_until_it_ends("-v", f"{world.volume()}:/data", command=["--version"])
+    done = world.run_until_it_ends("-v", f"{world.volume()}:/data:ro")
+    check(done.code == 77, f"{done.code}\n{done.output}")
+    assert_report(done.output, 77, "db.not-writable", "/data", "read-only", "Remove `:ro`")
+
+
+@scenario("full volume: refused, and the report says how much space is left")
+def full(world):
+    size = "type=tmpfs", "device=tmpfs", "o=size=1m,uid=65532,mode=0750"
+    options = [word for each in size for word in ("--opt", each)]
+    world.docker("volume", "create", *options, world.volume()).ok()
+    # What is in memory lasts as long as somebody uses it.
+    fill = "dd if=/dev/zero of=/data/theirs bs=4096; sleep 600"
+    world.docker("run", "-d", "--name", "filler", "-v", f"{world.volume()}:/data", "busybox", "sh", "-c", fill).ok()
+    world.docker("exec", "filler", "sh", "-c", "while ! ls /data/theirs; do sleep 0.1; done; sleep 0.5").ok()
+    allow = ["-e", "BANBOARD_ALLOW_UNSHARED_LOCK=tmpfs"]
+    done = world.run_until_it_ends("-v", f"{world.volume()}:/data", *allow)
+    check(done.code == 74, f"{done.code}\n{done.output}")
+    assert_report(done.output, 74, "db.disk-full", "0 bytes free", "MAY help")
+    world.docker("exec", "filler", "sh", "-c", ": > /data/theirs").ok()
+    world.run("app", "-v", f"{world.volume()}:/data", *allow).wait_healthy()
+
+
+@scenario("no database: a file that is none is refused and left as it is")
+def not_a_database(world):
+    world.busybox("echo somebody\\'s > /data/banboard.db; chown -R 65532:65532 /data", "-v", f"{world.volume()}:/data")
+    done = world.run_until_it_ends("-v", f"{world.volume()}:/data")
+    check(done.code == 65, f"{done.code}\n{done.output}")
+    assert_report(done.output, 65, "db.corrupt", "/data/banboard.db")
+    check(world.busybox("cat /data/banboard.db", "-v", f"{world.volume()}:/data") == "somebody's", "it was changed")
+
+
+@scenario("secret: not given to this service: refused, and the report names variable and path")
+def secret_not_given(world):
+    world.use("compose.dev.yaml", override="""
+services: {app: {environment: {BANBOARD_UPSTREAM_URL_FILE: /run/secrets/upstream_url}}}
+""")
+    world.compose("up")
+    app = world.container_of("app")
+    check(app.wait_exit() == 78, app.log())
+    assert_report(app.log(), 78, "env.invalid", "BANBOARD_UPSTREAM_URL_FILE", "/run/secrets/upstream_url")
+
+
+@scenario("secret: its file missing on this machine: the engine refuses and names the file")
+def secret_file_missing(world):
+    world.secret.unlink()
+    world.use("compose.yaml")
+    done = world.compose("up", "-d")
+    check(done.code != 0 and str(world.secret) in done.output, f"{done.code}: {done.output}")
+
+
+@scenario("secret: not readable by uid 65532: refused, and its content is not shown")
+def secret_not_readable(world):
+    world.secret.chmod(0o400)
+    world.use("compose.yaml")
+    world.compose("up", "-d").ok()
+    app = world.container_of("app")
+    check(app.wait_exit() == 78, app.log())
+    assert_report(app.log(), 78, "env.invalid", "BANBOARD_UPSTREAM_URL_FILE")
+    check("livez" not in app.log(), app.log())
