@@ -43,6 +43,8 @@ def beside(world):
     still = app.undisturbed()
     status = world.compose("run", "--rm", "app", "lock", "status")
     check(status.code == 75 and "an instance runs" in status.output, f"{status.code}: {status.output}")
+    checked = world.compose("run", "--rm", "app", "check")
+    check(checked.code == 0 and "CHECK OK" in checked.output, f"{checked.code}: {checked.output}")
     usage = world.compose("run", "--rm", "app", "--help")
     check(usage.code == 0 and "healthcheck" in usage.output, usage.output)
     again = world.compose("run", "--rm", "app")

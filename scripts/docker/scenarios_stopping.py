@@ -85,6 +85,17 @@ def restart_always(world):
     still()
 
 
+@scenario("hold: BANBOARD_FAILURE_HOLD keeps a failed start, unhealthy and without the lock, until it is stopped")
+def hold(world):
+    options = ["-v", f"{world.volume()}:/data", "-e", "BANBOARD_FAILURE_HOLD=1h"]
+    app = world.run("held", *options, "-e", "WEB_CONCURRENCY=4").wait_log("HOLDING for 3600s before exit 78")
+    asked = world.docker("exec", "held", "/banboard", "healthcheck")
+    check(asked.code == 1 and asked.output.startswith("not running"), asked.output)
+    world.run("other", *options).wait_healthy()
+    took = seconds(lambda: app.docker("stop").ok())
+    check(app.state()["ExitCode"] == 78 and took < 8, f"{app.state()} after {took:.1f} s")
+
+
 def lives(world, container):
     """When each attempt began and ended, in seconds, as the engine saw it."""
     now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

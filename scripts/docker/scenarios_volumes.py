@@ -45,7 +45,7 @@ def full(world):
     world.run("app", "-v", f"{world.volume()}:/data", *allow).wait_healthy()
 
 
-@scenario("data of a newer kind: a file that is no database is refused and left as it is")
+@scenario("no database: a file that is none is refused and left as it is")
 def not_a_database(world):
     world.busybox("echo somebody\\'s > /data/banboard.db; chown -R 65532:65532 /data", "-v", f"{world.volume()}:/data")
     done = world.run_until_it_ends("-v", f"{world.volume()}:/data")

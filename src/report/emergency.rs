@@ -65,15 +65,18 @@ pub(super) fn emergency(stalled: &Stalled, exit: u8, identity: &Identity) -> Str
             ("STOP INCOMPLETE", "The service could not be stopped in time.", CAN_START.to_owned())
         }
     };
-    let (what, next) = match &stalled.lost {
+    let (headline, what, next) = match &stalled.lost {
         Some(lost) => (
+            if stalled.phase == Phase::Starting { headline } else { "SERVICE FAILED" },
             format!(
                 "{} {what} Another instance may work from now on, so this process is ended at once.",
                 sentence(code.title, &clean(lost, 500))
             ),
             advice::restart(code, code.kind),
         ),
-        None => (format!("{what} The process does not react any more, so it is ended at once."), next),
+        None => {
+            (headline, format!("{what} The process does not react any more, so it is ended at once."), next)
+        }
     };
     let (blocks, waits): (Vec<_>, Vec<_>) = stalled.stages.iter().partition(|stage| stage.blocks);
     let rows = blocks.into_iter().chain(waits).map(|each| {

@@ -4,6 +4,7 @@ use super::{Chart, Look, Row, label};
 
 /// Characters between the bars of a row.
 const WIDTH: usize = 38;
+const COLUMNS: f64 = 38.0;
 
 /// When each stage ran, one row each, and the chain that decided how long the start took.
 pub(crate) fn text(chart: &Chart) -> String {
@@ -30,20 +31,17 @@ pub(crate) fn text(chart: &Chart) -> String {
 /// Blanks while it waits, `#` while it runs, `x` where that failed, `=` where it does not decide the whole.
 fn bar(row: &Row, total: f64) -> String {
     let (Some(start), Some(ms)) = (row.start_ms, row.ms) else { return " ".repeat(WIDTH) };
-    let (from, to) = (column(start, total), column(start + ms, total).max(column(start, total) + 1));
+    let place = |ms: f64| if total > 0.0 { (ms / total).clamp(0.0, 1.0) * COLUMNS } else { 0.0 };
+    let (from, to) = (place(start).floor().min(COLUMNS - 1.0), place(start + ms).ceil());
     let fill = match (row.look, row.critical) {
         (Look::Failed, _) => 'x',
         (_, true) => '#',
         (_, false) => '=',
     };
-    let bar: String = (0..WIDTH).map(|at| if (from..to).contains(&at) { fill } else { ' ' }).collect();
-    bar
-}
-
-fn column(ms: f64, total: f64) -> usize {
-    let share = if total > 0.0 { (ms / total).clamp(0.0, 1.0) } else { 0.0 };
-    // At most the width, so that a bar at the very end is still seen.
-    (0..WIDTH).rev().find(|&at| share * 38.0 >= f64::from(u8::try_from(at).unwrap_or(u8::MAX))).unwrap_or(0)
+    let columns = std::iter::successors(Some(0.0), |at| Some(at + 1.0)).take(WIDTH);
+    // However short it was, one column shows that it was there.
+    let within = |at: f64| (from..to.max(from + 1.0)).contains(&at);
+    columns.map(|at| if within(at) { fill } else { ' ' }).collect()
 }
 
 fn times(row: &Row) -> String {

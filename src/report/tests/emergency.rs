@@ -89,7 +89,7 @@ fn a_lost_right_is_the_cause_whatever_keeps_the_process_from_stopping_for_it() {
         &comparable(&emergency(&stalled, 70, &identity), &identity),
         r#"
 ================================================================================
-STOP INCOMPLETE  worker-mode  [lock.lost]                     exit 70 (SOFTWARE)
+SERVICE FAILED  worker-mode  [lock.lost]                      exit 70 (SOFTWARE)
 ================================================================================
 The right to be the only worker is lost: it was not renewed in time. The service
 could not be stopped in time. Another instance may work from now on, so this
