@@ -119,7 +119,7 @@ fn a_lock_that_is_free_proves_nobody_dead_whose_lock_was_on_another_device() {
     let mut first = Process::start(&mut place.command(&containers[0].words(), &[]));
     first.wait_for("READY");
     let refused = Process::start(&mut place.command(&containers[1].words(), &[])).wait();
-    refused.assert_failed(78, "lock.held").assert_says("the lease changed while we looked");
+    refused.assert_failed(78, "lock.held").assert_says("the sequence of the lease moved while we watched");
     alone(&refused);
     first.terminate();
     assert_eq!(first.wait().code(), 0);
