@@ -69,9 +69,20 @@ pub(super) fn checked(found: &[StageFailure], looked: &LookedAt, identity: &Iden
     let count = if found.len() == 1 { "One thing".to_owned() } else { format!("{} things", found.len()) };
     let mut parts = vec![Part::text(1, 2, &format!("{count} {}.", looked.harm))];
     parts.extend(Part::table(4, Some("Found"), Table::new(rows)));
-    parts.extend(to_do(actions.take(8).collect()));
+    parts.extend(to_do(once_each(actions).into_iter().take(8).collect()));
     parts.push(Part::text(2, 2, "Nothing was started, taken or written.").apart(true));
     parts.push(signature(identity));
     let code = first.error.failure_code();
     block(&head("CHECK FAILED", &first.stage, code, first.error.error_kind().exit_code()), &parts)
+}
+
+/// Two things may be cured in the same way.
+fn once_each(actions: impl Iterator<Item = String>) -> Vec<String> {
+    let mut kept: Vec<String> = Vec::new();
+    for action in actions {
+        if !kept.contains(&action) {
+            kept.push(action);
+        }
+    }
+    kept
 }

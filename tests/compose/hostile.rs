@@ -92,7 +92,7 @@ fn what_is_no_regular_file_is_not_waited_for() {
 
 #[test]
 fn endless_names_do_not_fill_the_report() {
-    let key = "k".repeat(100_000);
+    let key = "k".repeat(1_000);
     let file = format!("{key}: 1\n\"\u{202e}x\": 1\n{GOOD}");
     let said = check(&[("compose.yaml", &file)]);
     said.refuses(&["2 things"]).omits("\u{202e}");

@@ -80,7 +80,7 @@ fn a_circle_of_extends_is_told() {
 
 #[test]
 fn variables_are_filled_in_from_the_environment_and_from_dotenv() {
-    let file = GOOD.replace("replicas: 1", "replicas: ${COPIES:-1}");
+    let file = GOOD.replace("replicas: 1", "replicas: \"${COPIES:-1}\"");
     check(&[("compose.yaml", &file)]).accepts(&[]);
     check_with(&[("compose.yaml", &file)], &[], &[("COPIES", "2")]).refuses(&["`deploy.replicas` is 2"]);
     let dotenv = "# copies\nexport OTHER='$x'\nCOPIES=\"3\" # three\n";
