@@ -14,6 +14,10 @@
 //! that set a variable that only this library reads, such as `<P>_SHUTDOWN_TIMEOUT`. None is an error: a check that
 //! found nothing to check must not say OK.
 //!
+//! # Not looked at
+//! The files of `include`, which is a warning; what the image sets by itself, so that a data directory which only the
+//! image knows is judged by whether any lasting volume is mounted; a `--scale` on the command line of Compose.
+//!
 //! # Exit codes
 //! 0 where nothing is wrong, also with warnings; 78 for problems and for files that Compose would refuse; 64 for a
 //! wrong command line.
