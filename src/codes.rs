@@ -78,6 +78,8 @@ codes! {
     STARTUP_TIMEOUT = "startup.timeout", Temporary, "The start as a whole did not finish in time";
     STARTUP_INTERRUPTED = "startup.interrupted", Temporary, "The start was interrupted";
     GRAPH_INVALID = "graph.invalid", Software, "The stages do not form a usable graph";
+    COMPOSE_INVALID = "compose.invalid", Config, "Compose would refuse these files";
+    COMPOSE_UNSAFE = "compose.unsafe", Config, "The Compose files do not run this service as it must be run";
     ROLLBACK_INCOMPLETE = "rollback.incomplete", Software, "Not everything could be stopped";
 }
 

@@ -59,6 +59,8 @@
 mod cli;
 mod clock;
 pub mod codes;
+#[cfg(feature = "compose")]
+pub mod compose;
 mod contract;
 mod engine;
 mod error;

@@ -34,6 +34,8 @@ const FLOORS: &[(&str, u8)] = &[
     ("startup", 5),
     ("run", 5),
     ("cli", 5),
+    ("compose", 5),
+    ("bin", 5),
     ("testing", 5),
 ];
 

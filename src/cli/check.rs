@@ -12,7 +12,7 @@ use crate::{
     engine::plan::{BoxCheck, Plan},
     error::{StageError, StageResult},
     instance::worker_mode,
-    report::{Found, Report},
+    report::{Found, LookedAt, Report},
     startup::{Startup, WorkerMode},
 };
 
@@ -36,7 +36,7 @@ pub(super) fn answer(mut startup: Startup, json: bool, identity: &Identity) -> u
     let stages = startup.plan.graph.len();
     found.extend(stage_checks(&mut startup.plan));
     let exit = found.first().map_or(0, |found| found.error.error_kind().exit_code());
-    let report = Report::checked(found, stages, identity);
+    let report = Report::checked(found, &LookedAt::start(stages), identity);
     if json {
         print(&report.json());
     } else {

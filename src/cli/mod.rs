@@ -90,7 +90,7 @@ fn cannot(why: &str) -> u8 {
 }
 
 /// Writes an answer to stdout. A reader that has gone away has read enough.
-fn print(text: &str) {
+pub(crate) fn print(text: &str) {
     let _reader_is_gone = io::stdout().lock().write_all(text.as_bytes());
 }
 

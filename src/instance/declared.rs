@@ -62,7 +62,7 @@ struct Finding<'a> {
 /// # Errors
 /// `worker.count-configured` where at least one variable asks for several workers, else `env.invalid`
 /// where one cannot be understood. Either way every finding is a fact of the error.
-pub(super) fn check(prefix: &str, more: &[String], lookup: Lookup<'_>) -> StageResult<()> {
+pub(crate) fn check(prefix: &str, more: &[String], lookup: Lookup<'_>) -> StageResult<()> {
     let own = format!("{prefix}_WORKERS");
     let counts = std::iter::once(own.as_str()).chain(more.iter().map(String::as_str));
     let variables = counts.map(|name| (name, Form::Count)).chain(KNOWN.iter().copied());

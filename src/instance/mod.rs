@@ -7,7 +7,7 @@
 
 mod breaking;
 pub(crate) mod data_dir;
-mod declared;
+pub(crate) mod declared;
 mod file_lock;
 mod flock;
 mod freezer;

@@ -2,6 +2,7 @@
 
 use super::{
     Identity, advice,
+    clean::clean,
     failure::{head, signature, to_do},
     layout::{Part, Table, block},
     words::{brief, stage},
@@ -33,12 +34,28 @@ impl Found {
     }
 }
 
-/// What was looked at, and what was found, as a line or a block.
-pub(super) fn checked(found: &[StageFailure], stages: usize, identity: &Identity) -> String {
-    let Some(first) = found.first() else {
-        return format!(
-            "CHECK OK  environment, graph of {stages} stages, and what can be seen of their resources; nothing was taken\n"
+/// What was looked at, in words.
+pub(crate) struct LookedAt {
+    /// What follows `CHECK OK`.
+    pub(crate) ok: String,
+    /// What the things found would do.
+    pub(crate) harm: &'static str,
+}
+
+impl LookedAt {
+    /// Everything that a start of this many stages needs.
+    pub(crate) fn start(stages: usize) -> Self {
+        let ok = format!(
+            "environment, graph of {stages} stages, and what can be seen of their resources; nothing was taken"
         );
+        Self { ok, harm: "would keep the service from starting" }
+    }
+}
+
+/// What was looked at, and what was found, as a line or a block.
+pub(super) fn checked(found: &[StageFailure], looked: &LookedAt, identity: &Identity) -> String {
+    let Some(first) = found.first() else {
+        return format!("CHECK OK  {}\n", clean(&looked.ok, 400));
     };
     let rows = found.iter().map(|each| {
         let code = each.error.failure_code().name;
@@ -50,11 +67,22 @@ pub(super) fn checked(found: &[StageFailure], stages: usize, identity: &Identity
         actions
     });
     let count = if found.len() == 1 { "One thing".to_owned() } else { format!("{} things", found.len()) };
-    let mut parts = vec![Part::text(1, 2, &format!("{count} would keep the service from starting."))];
+    let mut parts = vec![Part::text(1, 2, &format!("{count} {}.", looked.harm))];
     parts.extend(Part::table(4, Some("Found"), Table::new(rows)));
-    parts.extend(to_do(actions.take(8).collect()));
+    parts.extend(to_do(once_each(actions).into_iter().take(8).collect()));
     parts.push(Part::text(2, 2, "Nothing was started, taken or written.").apart(true));
     parts.push(signature(identity));
     let code = first.error.failure_code();
     block(&head("CHECK FAILED", &first.stage, code, first.error.error_kind().exit_code()), &parts)
+}
+
+/// Two things may be cured in the same way.
+fn once_each(actions: impl Iterator<Item = String>) -> Vec<String> {
+    let mut kept: Vec<String> = Vec::new();
+    for action in actions {
+        if !kept.contains(&action) {
+            kept.push(action);
+        }
+    }
+    kept
 }

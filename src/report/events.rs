@@ -2,7 +2,7 @@
 
 use super::{
     Identity, Stalled, advice,
-    checked::{Found, checked},
+    checked::{Found, LookedAt, checked},
     document::{Document, Event, Verdict, millis},
     emergency::emergency,
     failure::{startup_failure, stop_failure, unstopped},
@@ -76,9 +76,9 @@ impl Report {
     }
 
     /// What `check` found.
-    pub(crate) fn checked(found: Vec<Found>, stages: usize, identity: &Identity) -> Self {
+    pub(crate) fn checked(found: Vec<Found>, looked: &LookedAt, identity: &Identity) -> Self {
         let found: Vec<StageFailure> = found.into_iter().map(Found::failure).collect();
-        let text = checked(&found, stages, identity);
+        let text = checked(&found, looked, identity);
         let document = match found.split_first() {
             None => Document::new(Event::CheckOk, "INFO", text.trim_end(), identity),
             Some((failure, others)) => {

@@ -31,7 +31,7 @@ mod short;
 mod state;
 mod words;
 
-pub(crate) use checked::Found;
+pub(crate) use checked::{Found, LookedAt};
 pub(crate) use document::{Attempt, fingerprint};
 pub(crate) use emergency::{Stalled, StalledStage};
 pub(crate) use events::Report;

@@ -51,7 +51,7 @@ pub struct EnvWarning {
 }
 
 impl EnvWarning {
-    pub(super) fn new(variable: &str, text: impl AsRef<str>) -> Self {
+    pub(crate) fn new(variable: &str, text: impl AsRef<str>) -> Self {
         Self { variable: printable(variable, 80), text: one_line(text.as_ref()) }
     }
 }
