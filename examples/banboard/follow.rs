@@ -79,13 +79,22 @@ pub(crate) fn read(path: &Path, from: &Position) -> io::Result<Batch> {
         return Batch::read(&log, Position::default().within(&log));
     };
     let mut rest = Batch::read(&before, from.clone().within(&before))?;
-    if rest.position.offset == from.offset && log.metadata.len() > 0 {
+    if log.metadata.len() == 0 {
+        return Ok(rest);
+    }
+    if rest.position.offset == from.offset {
         // What is left is the half of a line whose writer has gone.
         let half_line = u64::from(before.metadata.len() > from.offset && !from.in_long_line);
         (rest.lines, rest.skipped) = (half_line, half_line);
-        (rest.position, rest.more) = (Position::default().within(&log), true);
+        rest.position = Position::default().within(&log);
     }
+    rest.more = true;
     Ok(rest)
+}
+
+/// Whether `path` can be read, without reading it.
+pub(crate) fn readable(path: &Path) -> io::Result<()> {
+    Log::open(path, OFlags::empty()).map(drop)
 }
 
 /// A log that is open, or one that it was before.

@@ -107,7 +107,17 @@ async fn the_board_is_full_as_soon_as_the_service_is_ready() {
 async fn every_response_forbids_all_but_the_pages_own_style() {
     let host = Host::new();
     let service = host.start("127.0.0.1:0").await.unwrap();
-    for path in ["/", "/icon.svg", "/api/bans", "/livez", "/readyz", "/startupz", "/nowhere"] {
+    for path in [
+        "/",
+        "/icon.svg",
+        "/api/bans",
+        "/livez",
+        "/readyz",
+        "/startupz",
+        "/startup.svg",
+        "/login",
+        "/nowhere",
+    ] {
         let (head, body) = service.get(path).await;
         assert!(head.contains("content-security-policy: default-src 'none'; "), "{path}: {head}");
         assert!(head.contains("x-content-type-options: nosniff"), "{path}: {head}");
@@ -127,7 +137,21 @@ async fn the_health_endpoints_tell_the_start() {
     let startup: serde_json::Value = serde_json::from_str(&service.get("/startupz").await.1).unwrap();
     let stages = startup["stages"].as_array().unwrap();
     let names: Vec<_> = stages.iter().map(|stage| stage["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["worker-mode", "database", "cache", "http-session", "scheduler", "tasks", "listener"]);
+    assert_eq!(
+        names,
+        [
+            "worker-mode",
+            "database",
+            "cache",
+            "unknown",
+            "http-session",
+            "sessions",
+            "login",
+            "scheduler",
+            "tasks",
+            "listener"
+        ]
+    );
     for stage in stages {
         assert_eq!(stage["state"], "up");
         for field in ["start_ms", "ms", "slack_ms"] {
