@@ -131,33 +131,4 @@ fn is_public(address: IpAddr) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_address_follows_the_path_and_the_key_stays() {
-        for (upstream, asked) in [
-            ("https://api.example.com", "https://api.example.com/203.0.113.0"),
-            ("https://example.com/geo/?key=s3cret", "https://example.com/geo/203.0.113.0?key=s3cret"),
-        ] {
-            let url = url_of(&upstream.parse().unwrap(), "203.0.113.0".parse().unwrap()).unwrap();
-            assert_eq!(url.as_str(), asked);
-        }
-    }
-
-    #[test]
-    fn an_address_that_is_only_of_use_here_is_not_told_to_anybody() {
-        for own in ["10.0.0.0", "192.168.7.0", "127.0.0.0", "169.254.1.0", "fd00::", "fe80::", "::"] {
-            assert!(!is_public(own.parse().unwrap()), "{own}");
-        }
-        assert!(is_public("8.8.8.0".parse().unwrap()) && is_public("2a00::".parse().unwrap()));
-    }
-
-    #[test]
-    fn nothing_but_a_code_is_believed() {
-        for wrong in ["", "nl", "NLD", "N", "<b", "É"] {
-            assert!(!is_code(wrong), "{wrong}");
-        }
-        assert!(is_code("NL"));
-    }
-}
+mod tests;

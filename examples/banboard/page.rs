@@ -133,7 +133,7 @@ fn active_bans(board: &Board, view: &View<'_>) -> Markup {
             @if shown == 0 {
                 p.note { "Nobody is banned at the moment." }
             } @else {
-                table {
+                table.lifting[session.is_some()] {
                     caption {
                         @if u64::from(board.active_total) > u64::try_from(shown).unwrap_or(0) {
                             "The latest " (shown) " of " (number(board.active_total)) "; "
@@ -148,7 +148,7 @@ fn active_bans(board: &Board, view: &View<'_>) -> Markup {
                     thead {
                         tr {
                             th scope="col" { "Address" }
-                            th scope="col" { "Country" }
+                            th.country scope="col" { "Country" }
                             th scope="col" { "Jail" }
                             th.num.wide scope="col" { "Since" }
                             th.num.wide scope="col" { "For" }
@@ -168,7 +168,7 @@ fn active_ban(ban: &ActiveBan, as_of: Millis, session: Option<&Session>) -> Mark
     html! {
         tr {
             th.address scope="row" { (breakable(&ban.address)) }
-            td { (country(ban.country.as_deref())) }
+            td.country { (country(ban.country.as_deref())) }
             td { (ban.jail) }
             td.num.wide { (time(ban.banned_at, "%-d %b %H:%M")) }
             td.num.wide { (span(as_of - ban.banned_at)) }

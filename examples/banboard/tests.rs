@@ -15,6 +15,8 @@ use tokio::{
 
 use super::*;
 
+mod visitors;
+
 const BAN: &str = "2026-11-19 23:59:59,123 fail2ban.actions        [812]: NOTICE  [sshd] Ban 192.0.2.";
 
 /// A directory with a log of its own, and the service on top of it.
@@ -63,13 +65,23 @@ impl Host {
         let (startup, listener) = self.startup(listen, &[]);
         Ok(Service { running: startup.start().await?, listener })
     }
+
+    async fn start_with(&self, more: &[(&str, &str)]) -> Service {
+        let (startup, listener) = self.startup("127.0.0.1:0", more);
+        Service { running: startup.start().await.unwrap(), listener }
+    }
 }
 
 impl Service {
     async fn get(&self, path: &str) -> (String, String) {
+        self.send(&format!("GET {path} HTTP/1.1\r\n"), "").await
+    }
+
+    /// Sends the first lines of a request with a body, and returns head and body of the answer.
+    async fn send(&self, head: &str, body: &str) -> (String, String) {
         let address = self.running.get(self.listener).unwrap().local_addr().unwrap();
         let mut stream = TcpStream::connect(address).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: banboard\r\nConnection: close\r\n\r\n");
+        let request = format!("{head}Host: banboard\r\nConnection: close\r\n\r\n{body}");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut response = String::new();
         stream.read_to_string(&mut response).await.unwrap();
