@@ -63,7 +63,7 @@ async function startBrowser() {
       "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
       "--disable-component-update", "--disable-sync",
     ],
-    viewport: { width: 1280, height: 900 },
+    viewport: { width: 1280, height: 760 },
     reducedMotion: "reduce",
   });
   undo.push(() => context.close());
@@ -171,7 +171,7 @@ async function main() {
   }
   await page.emulateMedia({ colorScheme: "light" });
   await step(`nothing is wider than a phone of ${WIDTH} pixels, and buttons are as large as a thumb needs`, async () => {
-    await page.setViewportSize({ width: WIDTH, height: 740 });
+    await page.setViewportSize({ width: WIDTH, height: 860 });
     assert.deepEqual(await overflow(page), { page: 0, parts: [] });
     const boxes = await page.getByRole("button").evaluateAll((all) => all.map((each) => each.getBoundingClientRect().toJSON()));
     assert.ok(boxes.every((box) => box.width >= 44 && box.height >= 40), JSON.stringify(boxes[0]));
@@ -179,7 +179,7 @@ async function main() {
     await page.screenshot({ path: join(out, "banboard-phone.png") });
   });
   await step("the keyboard reaches every control, the first key skips to the bans, and focus shows", async () => {
-    await page.setViewportSize({ width: 1280, height: 900 });
+    await page.setViewportSize({ width: 1280, height: 760 });
     await page.goto(url);
     const controls = await page.locator("a[href], button").count();
     const seen = new Set();

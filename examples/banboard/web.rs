@@ -49,6 +49,9 @@ const DENY_ALL: &str = "default-src 'none'; base-uri 'none'; form-action 'none';
 /// How old a board may be. However many look at the page, one of them asks the database.
 const FRESH: Duration = Duration::from_secs(1);
 
+/// The board that was read last, and when.
+type Shown = Option<(Instant, Arc<Board>)>;
+
 /// What the handlers need.
 #[derive(Clone)]
 pub(crate) struct App {
@@ -59,8 +62,7 @@ pub(crate) struct App {
     pub(crate) status: Status,
     /// The log's file name, as the page calls it.
     pub(crate) log: Arc<str>,
-    /// What was read last.
-    pub(crate) shown: Arc<Mutex<Option<(Instant, Arc<Board>)>>>,
+    pub(crate) shown: Arc<Mutex<Shown>>,
 }
 
 /// Binds the port. It is a stage, so that an address that is taken is a start that fails with its report
