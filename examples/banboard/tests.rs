@@ -95,6 +95,19 @@ impl Service {
         bans.as_array().unwrap().iter().map(|ban| ban["address"].as_str().unwrap().to_owned()).collect()
     }
 
+    /// Waits until that many are banned.
+    async fn has_banned(&self, count: usize) -> Vec<String> {
+        let banned = tokio::time::timeout(Duration::from_secs(30), async {
+            loop {
+                let banned = self.banned().await;
+                if banned.len() >= count {
+                    break banned;
+                }
+            }
+        });
+        banned.await.unwrap()
+    }
+
     async fn stop(self) {
         assert!(self.running.shutdown("the test is over").await.is_clean());
     }
@@ -180,21 +193,53 @@ async fn a_line_is_shown_soon_and_no_line_twice_after_a_restart() {
     let service = host.start("127.0.0.1:0").await.unwrap();
     let before = service.banned().await;
     host.append(&format!("{BAN}77\n"));
-    let shown = tokio::time::timeout(Duration::from_secs(30), async {
-        loop {
-            let banned = service.banned().await;
-            if banned.len() > before.len() {
-                break banned;
-            }
-        }
-    });
-    let shown = shown.await.unwrap();
+    let shown = service.has_banned(before.len() + 1).await;
     assert_eq!(shown.first().map(String::as_str), Some("192.0.2.77"));
     service.stop().await;
 
     host.append(&format!("{BAN}78\n"));
     let service = host.start("127.0.0.1:0").await.unwrap();
     assert_eq!(service.banned().await.len(), shown.len() + 1);
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_line_is_lost_where_the_log_was_rotated_or_away_while_the_service_ran_or_did_not() {
+    let host = Host::new();
+    let rotated = host.dir.path().join("fail2ban.log.1");
+    let service = host.start("127.0.0.1:0").await.unwrap();
+    let before = service.banned().await.len();
+    service.stop().await;
+
+    host.append(&format!("{BAN}81\n"));
+    fs::rename(host.log(), &rotated).unwrap();
+    fs::write(host.log(), format!("{BAN}82\n")).unwrap();
+    let service = host.start("127.0.0.1:0").await.unwrap();
+    assert_eq!(service.banned().await.len(), before + 2, "rotated while it did not run");
+
+    fs::rename(host.log(), &rotated).unwrap();
+    fs::OpenOptions::new()
+        .append(true)
+        .open(&rotated)
+        .unwrap()
+        .write_all(format!("{BAN}83\n").as_bytes())
+        .unwrap();
+    fs::write(host.log(), format!("{BAN}84\n")).unwrap();
+    service.has_banned(before + 4).await;
+
+    let away = host.dir.path().join("away");
+    fs::rename(host.log(), &away).unwrap();
+    fs::OpenOptions::new()
+        .append(true)
+        .open(&away)
+        .unwrap()
+        .write_all(format!("{BAN}85\n").as_bytes())
+        .unwrap();
+    fs::rename(&away, host.log()).unwrap();
+    service.has_banned(before + 5).await;
+    let bans: serde_json::Value = serde_json::from_str(&service.get("/api/bans").await.1).unwrap();
+    let times = bans.as_array().unwrap().iter().take(5).map(|ban| ban["times"].as_u64().unwrap());
+    assert_eq!(times.collect::<Vec<_>>(), [1; 5], "none is stored twice");
     service.stop().await;
 }
 
