@@ -181,13 +181,13 @@ async function main() {
   await step("the keyboard reaches every control, the first key skips to the bans, and focus shows", async () => {
     await page.setViewportSize({ width: 1280, height: 760 });
     await page.goto(url);
-    const controls = await page.locator("a[href], button").count();
+    const controls = await page.locator("a[href], button, summary").count();
     const seen = new Set();
     for (let key = 0; key < controls; key += 1) {
       await page.keyboard.press("Tab");
       const [index, outline, text] = await page.evaluate(() => {
         const at = document.activeElement;
-        const all = [...document.querySelectorAll("a[href], button")];
+        const all = [...document.querySelectorAll("a[href], button, summary")];
         return [all.indexOf(at), getComputedStyle(at).outlineStyle, at.textContent];
       });
       if (key === 0) assert.equal(text, "Skip to the active bans");
@@ -206,6 +206,11 @@ async function main() {
     assert.equal(await page.getByRole("button").count(), 0);
   });
   await step("the picture of the start is a picture", async () => {
+    await page.goto(url);
+    await page.getByText("The same as a picture").click();
+    const drawing = page.getByRole("img", { name: /stages of this start/ });
+    await drawing.scrollIntoViewIfNeeded();
+    await page.waitForFunction(() => document.querySelector("details img").naturalWidth > 0);
     await page.goto(`${url}/startup.svg`);
     assert.equal(await page.evaluate(() => document.documentElement.tagName), "svg");
     assert.match(await page.content(), /worker-mode/);
