@@ -38,10 +38,12 @@ impl Config {
             .default(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)));
         let log = env
             .var("FAIL2BAN_LOG")
-            .describe("The log that fail2ban writes. Its times are taken as UTC.")
+            .describe("The log that fail2ban writes. Its times are taken as UTC. Not set: the sample of the sources.")
             .example("/var/log/fail2ban.log")
             .path()
-            .default(PathBuf::from(SAMPLE));
+            .optional()
+            // No default of the variable: where the sources were built is of no use in a list of settings.
+            .unwrap_or_else(|| PathBuf::from(SAMPLE));
         let ban_time = env
             .var("BAN_TIME")
             .describe("How long a ban lasts in jails whose own time the log does not tell. fail2ban's default is 10m.")
@@ -68,7 +70,8 @@ impl Config {
             .optional();
         let secure_cookie = env
             .var("SECURE_COOKIE")
-            .describe("Whether the session's cookie is for HTTPS only. Say yes where a proxy adds TLS.")
+            .describe("Whether the session's cookie is for HTTPS only. Say true where a proxy adds TLS.")
+            .example("true")
             .boolean()
             .default(false);
         let fail2ban_client = env
