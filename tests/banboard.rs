@@ -109,6 +109,44 @@ fn no_line_is_stored_twice_after_a_restart_or_a_kill() {
 }
 
 #[test]
+fn a_line_of_a_gigabyte_is_passed_over_in_bounded_memory() {
+    let (data, address) = (tempfile::tempdir().unwrap(), free_address());
+    let log = data.path().join("fail2ban.log");
+    let ban =
+        |last| format!("2026-11-19 03:14:07,123 fail2ban.actions [812]: NOTICE  [sshd] Ban 192.0.2.{last}\n");
+    fs::write(&log, ban(1)).unwrap();
+    // A hole reads as NUL bytes and takes no room on the disk.
+    let mut file = fs::OpenOptions::new().append(true).open(&log).unwrap();
+    file.set_len(1 << 30).unwrap();
+    file.write_all(format!("\n{}", ban(2)).as_bytes()).unwrap();
+    let vars = [("BANBOARD_FAIL2BAN_LOG", log.to_str().unwrap())];
+    let mut service = start(&data.path().join("data"), address, &vars);
+    service.wait_for("READY");
+    assert_eq!(bans(address).len(), 2);
+    let status = fs::read_to_string(format!("/proc/{}/status", service.id())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let kib: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(kib < 200 * 1024, "{kib} KiB");
+    stop(service);
+}
+
+#[test]
+fn a_check_tells_what_would_keep_it_from_starting_and_the_password_is_told_by_nothing() {
+    let (data, address) = (tempfile::tempdir().unwrap(), free_address());
+    let vars = [
+        ("BANBOARD_FAIL2BAN_LOG", "/nowhere/fail2ban.log"),
+        ("BANBOARD_FAIL2BAN_CLIENT", "/nowhere/fail2ban-client"),
+        ("BANBOARD_ADMIN_PASSWORD", "correct horse"),
+    ];
+    let told = command(data.path(), address, &vars).arg("check").output().unwrap();
+    let told = String::from_utf8_lossy(&[told.stdout, told.stderr].concat()).into_owned();
+    for said in ["BANBOARD_FAIL2BAN_LOG", "BANBOARD_FAIL2BAN_CLIENT"] {
+        assert!(told.contains(said), "{told}");
+    }
+    assert!(!told.contains("correct horse"), "{told}");
+}
+
+#[test]
 fn a_busy_port_is_a_failed_start_that_names_it_and_leaves_nothing() {
     let data = tempfile::tempdir().unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();

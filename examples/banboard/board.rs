@@ -18,8 +18,11 @@ pub(crate) const HOURS: usize = 7 * 24;
 const DAY: Millis = 24 * HOUR;
 const WEEK: Millis = 7 * DAY;
 
-/// More active bans than this are neither listed on the page nor by the API; their number is.
-const ACTIVE_LIMIT: usize = 10_000;
+/// How many active bans the page lists.
+pub(crate) const LISTED: usize = 100;
+
+/// How many the API lists; beyond that, only their number is known.
+pub(crate) const API_LIMIT: usize = 10_000;
 
 /// How many networks are listed.
 const NETWORK_LIMIT: usize = 12;
@@ -36,6 +39,9 @@ pub(crate) struct LogState {
 /// A ban that has not ended.
 #[derive(Serialize, Debug)]
 pub(crate) struct ActiveBan {
+    /// The row, for whoever lifts the ban.
+    #[serde(skip)]
+    pub(crate) id: i64,
     pub(crate) address: String,
     pub(crate) jail: String,
     pub(crate) network: String,
@@ -90,7 +96,7 @@ impl Board {
         )?;
         Ok(Self {
             log,
-            active: active(db)?,
+            active: active(db, LISTED)?,
             active_total: db
                 .query_row("SELECT count(*) FROM bans WHERE ended_at IS NULL", [], |row| row.get(0))?,
             day,
@@ -120,25 +126,37 @@ fn log_state(db: &Connection) -> rusqlite::Result<LogState> {
     Ok(row.optional()?.unwrap_or_default())
 }
 
-/// The active bans, the latest first.
-pub(crate) fn active(db: &Connection) -> rusqlite::Result<Vec<ActiveBan>> {
+/// The active bans, the latest first, at most so many.
+pub(crate) fn active(db: &Connection, limit: usize) -> rusqlite::Result<Vec<ActiveBan>> {
     let mut query = db.prepare_cached(
-        "SELECT address, jail, network, banned_at, expires_at,
+        "SELECT id, address, jail, network, banned_at, expires_at,
                 (SELECT count(*) FROM bans AS every WHERE every.address = bans.address)
          FROM bans WHERE ended_at IS NULL ORDER BY banned_at DESC, id DESC LIMIT ?1",
     )?;
-    let rows = query.query_map([ACTIVE_LIMIT.cast_signed()], |row| {
+    let rows = query.query_map([limit.cast_signed()], |row| {
         Ok(ActiveBan {
-            address: row.get(0)?,
+            id: row.get(0)?,
+            address: row.get(1)?,
             country: None,
-            jail: row.get(1)?,
-            network: row.get(2)?,
-            banned_at: row.get(3)?,
-            expires_at: row.get(4)?,
-            times: row.get(5)?,
+            jail: row.get(2)?,
+            network: row.get(3)?,
+            banned_at: row.get(4)?,
+            expires_at: row.get(5)?,
+            times: row.get(6)?,
         })
     })?;
     rows.collect()
+}
+
+/// The networks of the bans that the page lists, each once.
+pub(crate) fn listed_networks(db: &Connection) -> rusqlite::Result<Vec<Network>> {
+    let mut query = db.prepare_cached(
+        "SELECT DISTINCT network FROM (
+             SELECT network FROM bans WHERE ended_at IS NULL ORDER BY banned_at DESC, id DESC LIMIT ?1)",
+    )?;
+    let names = query.query_map([LISTED.cast_signed()], |row| row.get::<_, String>(0))?;
+    // A database that others wrote to may hold something else; it is shown without a country.
+    names.filter_map(|name| name.map(|name| name.parse().ok()).transpose()).collect()
 }
 
 /// Adds the countries of the networks that are known.

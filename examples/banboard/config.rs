@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use solostart::{Env, HttpUrl};
+use solostart::{Env, HttpUrl, Secret};
 
 /// The log that the example brings along.
 const SAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/banboard/sample/fail2ban.log");
@@ -20,6 +20,9 @@ pub(crate) struct Config {
     pub(crate) log: PathBuf,
     pub(crate) ban_time: Duration,
     pub(crate) upstream: Option<HttpUrl>,
+    pub(crate) admin_password: Option<Secret>,
+    pub(crate) secure_cookie: bool,
+    pub(crate) fail2ban_client: Option<PathBuf>,
 }
 
 impl Config {
@@ -28,17 +31,19 @@ impl Config {
         let listen = env
             .var("LISTEN")
             .describe(
-                "The address that the board is served on. It has no login: keep it behind a proxy that has.",
+                "The address that the board is served on. Whoever reaches it can read it; put a proxy with TLS before it.",
             )
             .example("0.0.0.0:8080")
             .socket_address()
             .default(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)));
         let log = env
             .var("FAIL2BAN_LOG")
-            .describe("The log that fail2ban writes. Its times are taken as UTC.")
+            .describe("The log that fail2ban writes. Its times are taken as UTC. Not set: the sample of the sources.")
             .example("/var/log/fail2ban.log")
             .path()
-            .default(PathBuf::from(SAMPLE));
+            .optional()
+            // No default of the variable: where the sources were built is of no use in a list of settings.
+            .unwrap_or_else(|| PathBuf::from(SAMPLE));
         let ban_time = env
             .var("BAN_TIME")
             .describe("How long a ban lasts in jails whose own time the log does not tell. fail2ban's default is 10m.")
@@ -48,11 +53,37 @@ impl Config {
             .default(10 * MINUTE);
         let upstream = env
             .var("UPSTREAM_URL")
-            .describe("A service whose answer is watched. Nothing is sent to it but requests for this URL.")
-            .example("https://example.com/health")
+            .describe(
+                "Asked for the country of unknown networks: a GET of this URL with the network's first address \
+                 behind its path, answered with JSON such as {\"country\": \"NL\"}. Not set: nobody is asked.",
+            )
+            .example("https://geo.example.com/v1")
             .url()
             .optional();
-        Self { listen, log, ban_time, upstream }
+        let admin_password = env
+            .var("ADMIN_PASSWORD")
+            .describe(
+                "The password for lifting bans. Not set: nobody can log in, and the board is read-only.",
+            )
+            .example("correct-horse-battery-staple")
+            .secret()
+            .optional();
+        let secure_cookie = env
+            .var("SECURE_COOKIE")
+            .describe("Whether the session's cookie is for HTTPS only. Say true where a proxy adds TLS.")
+            .example("true")
+            .boolean()
+            .default(false);
+        let fail2ban_client = env
+            .var("FAIL2BAN_CLIENT")
+            .describe(
+                "The program that lifts bans: it is run as `<client> set <jail> unbanip <address>`. \
+                 Not set: a ban that is lifted is over on the board alone.",
+            )
+            .example("/usr/bin/fail2ban-client")
+            .path()
+            .optional();
+        Self { listen, log, ban_time, upstream, admin_password, secure_cookie, fail2ban_client }
     }
 }
 
@@ -65,7 +96,9 @@ mod tests {
         let env = Env::from_vars("BANBOARD", [("", ""); 0]);
         let config = Config::from_env(&env);
         assert!(env.check().is_ok());
-        assert!(config.listen.ip().is_loopback() && config.upstream.is_none());
+        assert!(
+            config.listen.ip().is_loopback() && config.upstream.is_none() && config.admin_password.is_none()
+        );
         assert!(config.log.is_file(), "{}", config.log.display());
     }
 

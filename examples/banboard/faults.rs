@@ -1,6 +1,8 @@
 //! What becomes of the service when one of its stages fails: the library's test kit on the whole graph, with
 //! real files, a real lock and a real port.
 
+#![allow(clippy::panic, reason = "a test fails by panicking")]
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use solostart::{

@@ -2,16 +2,24 @@
 //!
 //! Nothing is kept open and nothing is remembered but a [`Position`], which is stored in the same
 //! transaction as what was read before it. So a line is neither lost nor stored twice, whenever this
-//! process dies. Whether the file still is the one that the position speaks of is asked each time: it is
-//! if device and inode are the same and the bytes just before the offset are those that were read there.
-//! Otherwise (renamed, replaced, truncated, or truncated and grown again) reading begins at its start.
+//! process dies. A file is the one that the position speaks of if the bytes just before the offset are those
+//! that were read there; where nothing was read yet, if device and inode are the same.
+//!
+//! If the file at the path is another one (renamed and created, copied and truncated, replaced), its
+//! predecessor is looked for under the names that rotation gives it, and read to its end first. That end is
+//! believed once the new file holds something, because its writer may hold the old one open until then.
 
 use std::{
-    fs::{File, Metadata, OpenOptions},
-    io,
-    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
+    fs::{File, Metadata, OpenOptions, read_dir},
+    io::{self, BufRead},
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{FileExt, MetadataExt, OpenOptionsExt},
+    },
     path::Path,
 };
+
+use rustix::fs::OFlags;
 
 use crate::log::{Entry, parse};
 
@@ -20,6 +28,13 @@ const CHUNK: usize = 64 * 1024;
 
 /// A longer line is skipped. fail2ban's own are below 300 bytes, but what it quotes is its attackers' choice.
 const LINE_LIMIT: usize = 8 * 1024;
+
+/// How much of a line that is too long is passed over at a time: without storing anything in between, but
+/// not for so long that a stop would have to wait.
+const PASSED_OVER: u64 = 64 * 1024 * 1024;
+
+/// Rotated logs that are looked at; more of them are nobody's habit.
+const SIBLINGS: usize = 1000;
 
 /// How many bytes before the offset are remembered: a line and a half, whose time differs in every file.
 const REMEMBERED: usize = 128;
@@ -50,48 +65,77 @@ pub(crate) struct Batch {
     pub(crate) more: bool,
 }
 
-/// Reads what was appended to `path` since `from`, at most 64 KiB of it. A last line without its line feed
-/// stays for the next time.
+/// Reads what was appended to `path` since `from`, at most 64 KiB of it; where it was rotated meanwhile, first
+/// what is left of the file before. A last line without its line feed stays for the next time.
 ///
 /// # Errors
 /// The file is missing, may not be read, or is not a regular file.
 pub(crate) fn read(path: &Path, from: &Position) -> io::Result<Batch> {
-    let (file, metadata) = open(path)?;
-    let mut position = resume(&file, &metadata, from)?;
-    let chunk = read_chunk(&file, position.offset)?;
-    let mut batch = Batch { more: chunk.len() == CHUNK, ..Batch::default() };
-    let consumed = batch.take_lines(&chunk, &mut position.in_long_line);
-    position.advance(chunk.get(..consumed).unwrap_or(&chunk));
-    batch.position = position;
-    Ok(batch)
+    let log = Log::open(path, OFlags::empty())?;
+    if from.continues_in(&log)? {
+        return Batch::read(&log, from.clone().within(&log));
+    }
+    let Some(before) = predecessor(path, from) else {
+        return Batch::read(&log, Position::default().within(&log));
+    };
+    let mut rest = Batch::read(&before, from.clone().within(&before))?;
+    if log.metadata.len() == 0 {
+        return Ok(rest);
+    }
+    if rest.position.offset == from.offset {
+        // What is left is the half of a line whose writer has gone.
+        let half_line = u64::from(before.metadata.len() > from.offset && !from.in_long_line);
+        (rest.lines, rest.skipped) = (half_line, half_line);
+        rest.position = Position::default().within(&log);
+    }
+    rest.more = true;
+    Ok(rest)
 }
 
-fn open(path: &Path) -> io::Result<(File, Metadata)> {
-    // Opening a named pipe would wait for its writer.
-    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-    }
-    Ok((file, metadata))
+/// Whether `path` can be read, without reading it.
+pub(crate) fn readable(path: &Path) -> io::Result<()> {
+    Log::open(path, OFlags::empty()).map(drop)
 }
 
-fn resume(file: &File, metadata: &Metadata, from: &Position) -> io::Result<Position> {
-    let beginning = Position { device: metadata.dev(), inode: metadata.ino(), ..Position::default() };
-    let same_file = (from.device, from.inode) == (beginning.device, beginning.inode);
-    if !same_file || metadata.len() < from.offset {
-        return Ok(beginning);
+/// A log that is open, or one that it was before.
+struct Log {
+    file: File,
+    metadata: Metadata,
+}
+
+impl Log {
+    fn open(path: &Path, flags: OFlags) -> io::Result<Self> {
+        // Opening a named pipe would wait for its writer.
+        let flags = (flags | OFlags::NONBLOCK).bits().cast_signed();
+        let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        }
+        Ok(Self { file, metadata })
     }
-    let mut before = vec![0; from.before.len()];
-    let begin = from.offset.saturating_sub(u64::try_from(before.len()).unwrap_or(u64::MAX));
-    match file.read_exact_at(&mut before, begin) {
-        Ok(()) if before == from.before => Ok(from.clone()),
-        Ok(()) => Ok(beginning),
-        // Truncated since its length was asked for.
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(beginning),
-        Err(error) => Err(error),
+
+    fn is(&self, position: &Position) -> bool {
+        (self.metadata.dev(), self.metadata.ino()) == (position.device, position.inode)
     }
+}
+
+/// The file that `from` speaks of, where it now has a longer name: `fail2ban.log.1`, `fail2ban.log-20261119`. One
+/// that was compressed at once is not found, and its rest not read.
+fn predecessor(path: &Path, from: &Position) -> Option<Log> {
+    let name = path.file_name()?.as_bytes();
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let siblings = read_dir(directory).ok()?.take(SIBLINGS).flatten().filter(|sibling| {
+        sibling
+            .file_name()
+            .as_bytes()
+            .strip_prefix(name)
+            .is_some_and(|rest| rest.starts_with(b".") || rest.starts_with(b"-"))
+    });
+    siblings
+        .filter_map(|sibling| Log::open(&sibling.path(), OFlags::NOFOLLOW).ok())
+        .filter(|log| from.continues_in(log).unwrap_or(false))
+        .max_by_key(|log| (log.is(from), log.metadata.mtime(), log.metadata.mtime_nsec()))
 }
 
 fn read_chunk(file: &File, offset: u64) -> io::Result<Vec<u8>> {
@@ -111,6 +155,24 @@ fn read_chunk(file: &File, offset: u64) -> io::Result<Vec<u8>> {
 }
 
 impl Position {
+    /// Whether `log` is the file that this position speaks of, or a copy of it.
+    fn continues_in(&self, log: &Log) -> io::Result<bool> {
+        if self.offset == 0 {
+            return Ok(log.is(self));
+        }
+        let mut before = vec![0; self.before.len()];
+        let begin = self.offset.saturating_sub(u64::try_from(before.len()).unwrap_or(u64::MAX));
+        match log.file.read_exact_at(&mut before, begin) {
+            Ok(()) => Ok(before == self.before),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn within(self, log: &Log) -> Self {
+        Self { device: log.metadata.dev(), inode: log.metadata.ino(), ..self }
+    }
+
     fn advance(&mut self, consumed: &[u8]) {
         self.offset += u64::try_from(consumed.len()).unwrap_or(0);
         self.before
@@ -120,21 +182,41 @@ impl Position {
 }
 
 impl Batch {
+    fn read(log: &Log, mut position: Position) -> io::Result<Self> {
+        let begin = position.offset;
+        loop {
+            let chunk = read_chunk(&log.file, position.offset)?;
+            let mut batch = Self { more: chunk.len() == CHUNK, ..Self::default() };
+            let consumed = batch.take_lines(&chunk, &mut position.in_long_line);
+            position.advance(chunk.get(..consumed).unwrap_or(&chunk));
+            // There is nothing to store of the middle of a long line, however long.
+            let only_middle = position.in_long_line && batch.lines == 0 && batch.more;
+            if !only_middle || position.offset - begin >= PASSED_OVER {
+                batch.position = position;
+                return Ok(batch);
+            }
+        }
+    }
+
     /// Reads the whole lines of `chunk` and says how many bytes that were.
     fn take_lines(&mut self, chunk: &[u8], in_long_line: &mut bool) -> usize {
-        let mut consumed = 0;
-        for piece in chunk.split_inclusive(|byte| *byte == b'\n') {
+        let mut rest = chunk;
+        loop {
+            let mut after = rest;
+            // Reading from memory does not fail; it finds line feeds many bytes at a time.
+            let length = after.skip_until(b'\n').unwrap_or(0);
+            let Some(piece) = rest.get(..length).filter(|piece| !piece.is_empty()) else { break };
             let line = piece.strip_suffix(b"\n");
             if line.is_none() && !*in_long_line && piece.len() <= LINE_LIMIT {
                 break;
             }
-            consumed += piece.len();
+            rest = after;
             let continues = std::mem::replace(in_long_line, line.is_none());
             if !continues {
                 self.take_line(line.unwrap_or(piece));
             }
         }
-        consumed
+        chunk.len() - rest.len()
     }
 
     fn take_line(&mut self, line: &[u8]) {

@@ -8,10 +8,11 @@ use std::{
 };
 
 use solostart::{
-    Env, ErrorKind, FailureCode, Stage, StageContext, StageError, StageResult, StopContext,
+    Env, ErrorKind, FailureCode, HttpUrl, Stage, StageContext, StageError, StageResult, StopContext,
     stages::{
         RunContext,
         database::{Database, DatabaseError},
+        http_session::HttpClient,
         scheduler::Scheduler,
         tasks::{Tasks, TasksHandle},
     },
@@ -21,6 +22,8 @@ use tokio::{task::spawn_blocking, time::sleep};
 use crate::{
     config::Config,
     follow::{self, Position},
+    lookup::{self, Lookups, Unknown},
+    networks::Countries,
     store,
 };
 
@@ -44,33 +47,57 @@ const EXPIRE_EVERY: Duration = Duration::from_secs(30);
 /// Just after each full hour. Until then the page counts the bans that are new itself.
 const COUNT_AT: &str = "10 0 * * * *";
 
+/// What the background tasks work with.
+#[derive(Clone, Debug)]
+struct Work {
+    follower: Follower,
+    /// Nothing is looked up without an upstream.
+    lookups: Option<Lookups>,
+}
+
 /// The `tasks` stage: the library's own, with a first look at the log before it. So a log that cannot be
 /// read is a failed start, and the board is not empty when it is first shown.
 #[derive(Debug)]
 pub(crate) struct FollowLog {
     log: PathBuf,
     ban_time: Duration,
-    tasks: Tasks<Follower>,
+    upstream: Option<HttpUrl>,
+    tasks: Tasks<Work>,
 }
 
 impl FollowLog {
     pub(crate) fn new(config: &Config) -> Self {
         // However long the log stays away, it is followed when it is back.
-        let tasks = Tasks::new().restarts(u32::MAX).task("follow-log", follow_on);
-        Self { log: config.log.clone(), ban_time: config.ban_time, tasks }
+        let mut tasks = Tasks::new()
+            .restarts(u32::MAX)
+            .task("follow-log", async |cx, work: Work| follow_on(cx, work.follower).await);
+        if config.upstream.is_some() {
+            tasks = tasks.task("look-up", async |cx, work: Work| match work.lookups {
+                Some(lookups) => lookup::look_up(cx, lookups).await,
+                None => Ok(()),
+            });
+        }
+        let upstream = config.upstream.clone();
+        Self { log: config.log.clone(), ban_time: config.ban_time, upstream, tasks }
     }
 }
 
 impl Stage for FollowLog {
-    type Needs = Arc<Database>;
+    type Needs = (Arc<Database>, Arc<HttpClient>, Arc<Countries>, Arc<Unknown>);
     type Output = TasksHandle;
 
     fn name(&self) -> &'static str {
         "tasks"
     }
 
-    async fn start(&self, cx: StageContext, database: Arc<Database>) -> StageResult<TasksHandle> {
-        let mut follower = Follower::new(database, self.log.clone(), self.ban_time);
+    fn check(&self) -> StageResult<()> {
+        let readable = follow::readable(&self.log);
+        readable.map_err(|cause| explain(FollowError::Log { log: self.log.clone(), cause }, &self.log))
+    }
+
+    async fn start(&self, cx: StageContext, needs: Self::Needs) -> StageResult<TasksHandle> {
+        let (database, http, countries, unknown) = needs;
+        let mut follower = Follower::new(database.clone(), self.log.clone(), self.ban_time);
         for batch in 1..=FIRST_BATCHES {
             cx.step(format!("read {}, part {batch}", self.log.display()));
             let more = follower.read_on().await.map_err(|error| explain(error, &self.log))?;
@@ -78,8 +105,10 @@ impl Stage for FollowLog {
                 break;
             }
         }
-        expire(follower.database.clone()).await?;
-        self.tasks.start(cx, follower).await
+        expire(database.clone()).await?;
+        let lookups = |upstream| Lookups { database, http, countries, unknown, upstream };
+        let lookups = self.upstream.clone().map(lookups);
+        self.tasks.start(cx, Work { follower, lookups }).await
     }
 
     async fn stop(&self, tasks: Arc<TasksHandle>, cx: StopContext) -> StageResult<()> {

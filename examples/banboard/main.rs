@@ -1,17 +1,23 @@
 //! A fail2ban ban board: who is banned on this host, from which networks, and since when.
 //!
-//! Run it with `cargo run --release --example banboard` and open <http://127.0.0.1:8080>. Without settings it
-//! follows the sample log that lies beside it; `BANBOARD_FAIL2BAN_LOG=/var/log/fail2ban.log` shows a real one.
+//! Run it with `cargo run --release --features http-routes --example banboard` and open
+//! <http://127.0.0.1:8080>. Without settings it follows the sample log that lies beside it;
+//! `BANBOARD_FAIL2BAN_LOG=/var/log/fail2ban.log` shows a real one.
 //!
 //! It is also the library's reference: everything that the service holds is a stage, this file says what
 //! needs what, and nothing else does.
 
+mod attempts;
 mod board;
 mod chart;
 mod config;
 mod follow;
+mod forms;
 mod jobs;
+mod lift;
 mod log;
+mod login;
+mod lookup;
 mod networks;
 mod page;
 mod schema;
@@ -20,7 +26,7 @@ mod text;
 mod timeline;
 mod web;
 
-use std::{io::IsTerminal, net::TcpListener, process::ExitCode, sync::Arc};
+use std::{io::IsTerminal, net::TcpListener, process::ExitCode, sync::Arc, time::Duration};
 
 use solostart::{
     Handle, StageContext, Startup,
@@ -32,7 +38,18 @@ use solostart::{
 };
 use tracing_subscriber::EnvFilter;
 
-use crate::{config::Config, jobs::FollowLog, networks::Countries, web::App};
+use crate::{
+    config::Config,
+    jobs::FollowLog,
+    lift::Lifter,
+    login::{Digest, Login, Session, Sessions},
+    networks::{Countries, Network},
+    web::App,
+};
+
+/// How long somebody who does nothing stays logged in, and how long anybody does.
+const IDLE: Duration = Duration::from_mins(30);
+const LONGEST: Duration = Duration::from_hours(12);
 
 fn main() -> ExitCode {
     // What the library says for the operator goes to stderr by itself; this is for what happens in between.
@@ -68,25 +85,46 @@ fn plan(startup: &mut Startup) -> Handle<TcpListener> {
     let countries = Cache::holding(500_000).warm_up(fill);
     let cache = startup.add_with(countries, database);
 
+    let unknown: Cache<Network, ()> =
+        Cache::holding(50_000).named("unknown").time_to_live(lookup::UNKNOWN_FOR);
+    let unknown = startup.add(unknown);
+
     let http = HttpSession::from_env(&env).user_agent(concat!("banboard/", env!("CARGO_PKG_VERSION")));
-    let http = startup.add(match &config.upstream {
-        Some(url) => http.probe(url.expose()),
-        None => http,
-    });
+    let http = startup.add(http);
+
+    let login = plan_login(startup, &config);
 
     let scheduler = startup.configure(jobs::scheduler(&env), database).after(cache).after(http).required();
-    let tasks = startup.configure(FollowLog::new(&config), database).after(scheduler).required();
+    let needs = (database, http, cache, unknown);
+    let tasks = startup.configure(FollowLog::new(&config), needs).after(scheduler).required();
 
     let listen = config.listen;
     let listener =
         startup.stage("listener", tasks, async move |cx, _| web::bind(cx, listen).await).required();
 
     let log = config.log.file_name().unwrap_or_default().to_string_lossy().into();
-    startup.serve((database, cache, listener), async move |cx, (database, countries, listener)| {
-        let app = App { database, countries, status: cx.status().clone(), log };
-        web::serve(cx, listener, app).await
+    let client = config.fail2ban_client;
+    let needs = (database, cache, login, scheduler, listener);
+    startup.serve(needs, async move |cx, (database, countries, login, jobs, listener)| {
+        let lifter = Lifter { database: database.clone(), client };
+        let status = cx.status().clone();
+        let app = App { database, countries, login, lifter, status, log, shown: Arc::default() };
+        web::serve(cx, listener, app, jobs.ticks()).await
     });
     listener
+}
+
+/// Who may lift bans: the sessions, and the password that begins one.
+fn plan_login(startup: &mut Startup, config: &Config) -> Handle<Login> {
+    let sessions: Cache<Digest, Session> =
+        Cache::holding(1000).named("sessions").time_to_idle(IDLE).time_to_live(LONGEST);
+    let sessions = startup.add(sessions.with_env(&startup.env()));
+    let (password, secure, client) =
+        (config.admin_password.clone(), config.secure_cookie, config.fail2ban_client.clone());
+    let enter = async move |_cx: StageContext, sessions: Arc<Sessions>| {
+        Login::new(password.clone(), sessions, secure).await
+    };
+    startup.stage("login", sessions, enter).check(move || lift::check(client.as_ref())).required()
 }
 
 #[cfg(all(test, feature = "testing"))]

@@ -26,6 +26,11 @@ impl Network {
         Self { first: address, length: if address.is_ipv4() { 32 } else { 128 } }
     }
 
+    /// Its first address.
+    pub(crate) fn first(self) -> IpAddr {
+        self.first
+    }
+
     /// The network of that length around this one; of its own length, this one.
     pub(crate) fn shortened(self, length: u8) -> Self {
         let first = match self.first {

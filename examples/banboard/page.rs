@@ -1,23 +1,35 @@
 //! The page: one document with its style inside, without scripts, whose every text is escaped by `maud`.
 //! What the log says was chosen by attackers.
 
+mod account;
+
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+pub(crate) use self::account::{LoginProblem, Note, login_page};
 use crate::{
-    board::{ActiveBan, Board, Tally},
+    board::{ActiveBan, Board, LISTED, Tally},
     chart,
     log::Millis,
+    login::{Session, Visitor},
     text::{instant, iso, number, span},
     timeline::{StageRow, Startup},
 };
 
 const STYLE: &str = include_str!("style.css");
 
-/// How many active bans the page lists; the API has them all.
-const LISTED: usize = 100;
+/// For whom the page is made, and what it says beside the board.
+pub(crate) struct View<'a> {
+    pub(crate) visitor: &'a Visitor,
+    pub(crate) note: Option<Note>,
+    /// Lifting a ban does not reach fail2ban.
+    pub(crate) on_board_only: bool,
+    pub(crate) log_name: &'a str,
+    /// What the response's Content-Security-Policy allows the style by.
+    pub(crate) nonce: &'a str,
+}
 
-/// The whole page. `nonce` is what the response's Content-Security-Policy allows the style by.
-pub(crate) fn page(board: &Board, startup: &Startup, log_name: &str, nonce: &str) -> Markup {
+/// The whole page.
+pub(crate) fn page(board: &Board, startup: &Startup, view: &View<'_>) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -27,16 +39,17 @@ pub(crate) fn page(board: &Board, startup: &Startup, log_name: &str, nonce: &str
                 meta name="color-scheme" content="light dark";
                 link rel="icon" type="image/svg+xml" href="/icon.svg";
                 title { (number(board.active_total)) " active bans - Banboard" }
-                style nonce=(nonce) { (PreEscaped(STYLE)) }
+                style nonce=(view.nonce) { (PreEscaped(STYLE)) }
             }
             body {
                 a.skip href="#active" { "Skip to the active bans" }
-                (header(board, startup, log_name))
+                (header(board, startup, view))
                 main {
+                    (account::note(view.note))
                     (figures(board))
                     (over_time(board))
                     div.columns {
-                        (active_bans(board))
+                        (active_bans(board, view))
                         div.aside {
                             (top_networks(&board.networks))
                             (jails(&board.jails))
@@ -50,18 +63,19 @@ pub(crate) fn page(board: &Board, startup: &Startup, log_name: &str, nonce: &str
     }
 }
 
-fn header(board: &Board, startup: &Startup, log_name: &str) -> Markup {
+fn header(board: &Board, startup: &Startup, view: &View<'_>) -> Markup {
     html! {
         header {
             h1 { "Banboard" }
             p {
-                code { (log_name) }
+                code { (view.log_name) }
                 @match board.log.as_of {
                     Some(as_of) => { " as of " (time(as_of, "%a %-d %b %Y, %H:%M:%S UTC")) }
                     None => " holds nothing yet",
                 }
             }
             (status(startup))
+            (account::account(view.visitor))
         }
     }
 }
@@ -106,7 +120,11 @@ fn over_time(board: &Board) -> Markup {
     }
 }
 
-fn active_bans(board: &Board) -> Markup {
+fn active_bans(board: &Board, view: &View<'_>) -> Markup {
+    let session = match view.visitor {
+        Visitor::Admin(session) => Some(session),
+        Visitor::ReadOnly | Visitor::Guest | Visitor::Ended => None,
+    };
     let as_of = board.log.as_of.unwrap_or_default();
     let shown = board.active.len().min(LISTED);
     html! {
@@ -115,7 +133,7 @@ fn active_bans(board: &Board) -> Markup {
             @if shown == 0 {
                 p.note { "Nobody is banned at the moment." }
             } @else {
-                table {
+                table.lifting[session.is_some()] {
                     caption {
                         @if u64::from(board.active_total) > u64::try_from(shown).unwrap_or(0) {
                             "The latest " (shown) " of " (number(board.active_total)) "; "
@@ -123,30 +141,34 @@ fn active_bans(board: &Board) -> Markup {
                         } @else {
                             "Bans that have not ended, the latest first."
                         }
+                        @if session.is_some() && view.on_board_only {
+                            " Lifting one ends it on this board only: fail2ban is not told."
+                        }
                     }
                     thead {
                         tr {
                             th scope="col" { "Address" }
-                            th scope="col" { "Country" }
+                            th.country scope="col" { "Country" }
                             th scope="col" { "Jail" }
                             th.num.wide scope="col" { "Since" }
                             th.num.wide scope="col" { "For" }
                             th.num scope="col" { "Until" }
                             th.num.wide scope="col" { abbr title="How often the address was banned so far" { "Times" } }
+                            @if session.is_some() { th.num scope="col" { "Action" } }
                         }
                     }
-                    tbody { @for ban in &board.active[..shown] { (active_ban(ban, as_of)) } }
+                    tbody { @for ban in &board.active[..shown] { (active_ban(ban, as_of, session)) } }
                 }
             }
         }
     }
 }
 
-fn active_ban(ban: &ActiveBan, as_of: Millis) -> Markup {
+fn active_ban(ban: &ActiveBan, as_of: Millis, session: Option<&Session>) -> Markup {
     html! {
         tr {
             th.address scope="row" { (breakable(&ban.address)) }
-            td { (country(ban.country.as_deref())) }
+            td.country { (country(ban.country.as_deref())) }
             td { (ban.jail) }
             td.num.wide { (time(ban.banned_at, "%-d %b %H:%M")) }
             td.num.wide { (span(as_of - ban.banned_at)) }
@@ -157,6 +179,7 @@ fn active_ban(ban: &ActiveBan, as_of: Millis) -> Markup {
                 }
             }
             td.num.wide { (number(ban.times)) }
+            @if let Some(session) = session { td.num { (account::lift(session, ban)) } }
         }
     }
 }
@@ -247,6 +270,10 @@ fn start_up(startup: &Startup) -> Markup {
                     }
                 }
                 tbody { @for stage in &startup.stages { (stage_row(stage, startup.total_ms)) } }
+            }
+            details {
+                summary { "The same as a picture" }
+                img src="/startup.svg" loading="lazy" alt="The stages of this start as bars. The table says the same.";
             }
         }
     }

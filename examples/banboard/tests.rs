@@ -15,6 +15,8 @@ use tokio::{
 
 use super::*;
 
+mod visitors;
+
 const BAN: &str = "2026-11-19 23:59:59,123 fail2ban.actions        [812]: NOTICE  [sshd] Ban 192.0.2.";
 
 /// A directory with a log of its own, and the service on top of it.
@@ -63,13 +65,23 @@ impl Host {
         let (startup, listener) = self.startup(listen, &[]);
         Ok(Service { running: startup.start().await?, listener })
     }
+
+    async fn start_with(&self, more: &[(&str, &str)]) -> Service {
+        let (startup, listener) = self.startup("127.0.0.1:0", more);
+        Service { running: startup.start().await.unwrap(), listener }
+    }
 }
 
 impl Service {
     async fn get(&self, path: &str) -> (String, String) {
+        self.send(&format!("GET {path} HTTP/1.1\r\n"), "").await
+    }
+
+    /// Sends the first lines of a request with a body, and returns head and body of the answer.
+    async fn send(&self, head: &str, body: &str) -> (String, String) {
         let address = self.running.get(self.listener).unwrap().local_addr().unwrap();
         let mut stream = TcpStream::connect(address).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: banboard\r\nConnection: close\r\n\r\n");
+        let request = format!("{head}Host: banboard\r\nConnection: close\r\n\r\n{body}");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut response = String::new();
         stream.read_to_string(&mut response).await.unwrap();
@@ -81,6 +93,19 @@ impl Service {
     async fn banned(&self) -> Vec<String> {
         let bans: serde_json::Value = serde_json::from_str(&self.get("/api/bans").await.1).unwrap();
         bans.as_array().unwrap().iter().map(|ban| ban["address"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Waits until that many are banned.
+    async fn has_banned(&self, count: usize) -> Vec<String> {
+        let banned = tokio::time::timeout(Duration::from_secs(30), async {
+            loop {
+                let banned = self.banned().await;
+                if banned.len() >= count {
+                    break banned;
+                }
+            }
+        });
+        banned.await.unwrap()
     }
 
     async fn stop(self) {
@@ -107,7 +132,17 @@ async fn the_board_is_full_as_soon_as_the_service_is_ready() {
 async fn every_response_forbids_all_but_the_pages_own_style() {
     let host = Host::new();
     let service = host.start("127.0.0.1:0").await.unwrap();
-    for path in ["/", "/icon.svg", "/api/bans", "/livez", "/readyz", "/startupz", "/nowhere"] {
+    for path in [
+        "/",
+        "/icon.svg",
+        "/api/bans",
+        "/livez",
+        "/readyz",
+        "/startupz",
+        "/startup.svg",
+        "/login",
+        "/nowhere",
+    ] {
         let (head, body) = service.get(path).await;
         assert!(head.contains("content-security-policy: default-src 'none'; "), "{path}: {head}");
         assert!(head.contains("x-content-type-options: nosniff"), "{path}: {head}");
@@ -127,7 +162,21 @@ async fn the_health_endpoints_tell_the_start() {
     let startup: serde_json::Value = serde_json::from_str(&service.get("/startupz").await.1).unwrap();
     let stages = startup["stages"].as_array().unwrap();
     let names: Vec<_> = stages.iter().map(|stage| stage["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["worker-mode", "database", "cache", "http-session", "scheduler", "tasks", "listener"]);
+    assert_eq!(
+        names,
+        [
+            "worker-mode",
+            "database",
+            "cache",
+            "unknown",
+            "http-session",
+            "sessions",
+            "login",
+            "scheduler",
+            "tasks",
+            "listener"
+        ]
+    );
     for stage in stages {
         assert_eq!(stage["state"], "up");
         for field in ["start_ms", "ms", "slack_ms"] {
@@ -144,21 +193,53 @@ async fn a_line_is_shown_soon_and_no_line_twice_after_a_restart() {
     let service = host.start("127.0.0.1:0").await.unwrap();
     let before = service.banned().await;
     host.append(&format!("{BAN}77\n"));
-    let shown = tokio::time::timeout(Duration::from_secs(30), async {
-        loop {
-            let banned = service.banned().await;
-            if banned.len() > before.len() {
-                break banned;
-            }
-        }
-    });
-    let shown = shown.await.unwrap();
+    let shown = service.has_banned(before.len() + 1).await;
     assert_eq!(shown.first().map(String::as_str), Some("192.0.2.77"));
     service.stop().await;
 
     host.append(&format!("{BAN}78\n"));
     let service = host.start("127.0.0.1:0").await.unwrap();
     assert_eq!(service.banned().await.len(), shown.len() + 1);
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_line_is_lost_where_the_log_was_rotated_or_away_while_the_service_ran_or_did_not() {
+    let host = Host::new();
+    let rotated = host.dir.path().join("fail2ban.log.1");
+    let service = host.start("127.0.0.1:0").await.unwrap();
+    let before = service.banned().await.len();
+    service.stop().await;
+
+    host.append(&format!("{BAN}81\n"));
+    fs::rename(host.log(), &rotated).unwrap();
+    fs::write(host.log(), format!("{BAN}82\n")).unwrap();
+    let service = host.start("127.0.0.1:0").await.unwrap();
+    assert_eq!(service.banned().await.len(), before + 2, "rotated while it did not run");
+
+    fs::rename(host.log(), &rotated).unwrap();
+    fs::OpenOptions::new()
+        .append(true)
+        .open(&rotated)
+        .unwrap()
+        .write_all(format!("{BAN}83\n").as_bytes())
+        .unwrap();
+    fs::write(host.log(), format!("{BAN}84\n")).unwrap();
+    service.has_banned(before + 4).await;
+
+    let away = host.dir.path().join("away");
+    fs::rename(host.log(), &away).unwrap();
+    fs::OpenOptions::new()
+        .append(true)
+        .open(&away)
+        .unwrap()
+        .write_all(format!("{BAN}85\n").as_bytes())
+        .unwrap();
+    fs::rename(&away, host.log()).unwrap();
+    service.has_banned(before + 5).await;
+    let bans: serde_json::Value = serde_json::from_str(&service.get("/api/bans").await.1).unwrap();
+    let times = bans.as_array().unwrap().iter().take(5).map(|ban| ban["times"].as_u64().unwrap());
+    assert_eq!(times.collect::<Vec<_>>(), [1; 5], "none is stored twice");
     service.stop().await;
 }
 

@@ -85,6 +85,83 @@ fn a_replaced_or_shorter_or_rewritten_file_is_read_from_its_start() {
 }
 
 #[test]
+fn what_was_written_before_a_rotation_is_read_before_what_came_after() {
+    // How it is rotated, and the name that the old file gets: logrotate's, with `dateext`, by hand.
+    for (how, name) in [
+        ("renamed", "fail2ban.log.1"),
+        ("copied and truncated", "fail2ban.log-20261119"),
+        ("renamed", "fail2ban.log.old"),
+    ] {
+        let log = Log::new();
+        let mut position = Position::default();
+        log.append(format!("{BAN}1\n"));
+        assert_eq!(log.drain(&mut position).0, [1]);
+        log.append(format!("{BAN}2\n{BAN}3\n"));
+        let old = log.dir.path().join(name);
+        if how == "renamed" {
+            fs::rename(log.path(), &old).unwrap();
+        } else {
+            fs::copy(log.path(), &old).unwrap();
+        }
+        fs::write(log.path(), "").unwrap();
+        assert_eq!(log.drain(&mut position).0, [2, 3], "{how} to {name}");
+        // A writer that has not opened the new file yet goes on in the old one.
+        OpenOptions::new()
+            .append(true)
+            .open(&old)
+            .unwrap()
+            .write_all(format!("{BAN}4\n{BAN}55").as_bytes())
+            .unwrap();
+        assert_eq!(log.drain(&mut position).0, [4], "{how}");
+        log.append(format!("{BAN}6\n"));
+        assert_eq!(log.drain(&mut position), (vec![6], 1), "{how}: the half line is skipped and counted");
+        log.append(format!("{BAN}7\n"));
+        assert_eq!(log.drain(&mut position), (vec![7], 0), "{how}");
+    }
+}
+
+#[test]
+fn a_log_that_was_rotated_before_it_was_read_at_all_is_read_all_the_same() {
+    let log = Log::new();
+    let mut position = Position::default();
+    assert_eq!(log.drain(&mut position).0, [0; 0]);
+    log.append(format!("{BAN}1\n"));
+    fs::rename(log.path(), log.dir.path().join("fail2ban.log.1")).unwrap();
+    fs::write(log.path(), format!("{BAN}2\n")).unwrap();
+    assert_eq!(log.drain(&mut position).0, [1, 2]);
+}
+
+#[test]
+fn a_file_beside_it_that_is_not_its_predecessor_is_not_read() {
+    let log = Log::new();
+    let mut position = Position::default();
+    log.append(format!("{BAN}1\n{BAN}2\n"));
+    log.drain(&mut position);
+    let beside = |name: &str| log.dir.path().join(name);
+    fs::write(beside("fail2ban.log.2"), format!("{BAN}8\n{BAN}8\n{BAN}8\n")).unwrap();
+    // As if somebody had put a link where it would be looked for.
+    fs::copy(log.path(), beside("elsewhere")).unwrap();
+    let mut elsewhere = OpenOptions::new().append(true).open(beside("elsewhere")).unwrap();
+    elsewhere.write_all(format!("{BAN}9\n").as_bytes()).unwrap();
+    std::os::unix::fs::symlink(beside("elsewhere"), beside("fail2ban.log.1")).unwrap();
+    fs::write(log.path(), format!("{BAN}3\n")).unwrap();
+    assert_eq!(log.drain(&mut position).0, [3]);
+}
+
+#[test]
+fn a_line_of_a_gigabyte_is_passed_over_and_counted_once() {
+    let log = Log::new();
+    let mut position = Position::default();
+    log.append(format!("{BAN}1\n"));
+    let begin = fs::metadata(log.path()).unwrap().len();
+    // A hole reads as NUL bytes and takes no room on the disk.
+    OpenOptions::new().write(true).open(log.path()).unwrap().set_len(begin + (1 << 30)).unwrap();
+    log.append(format!("\n{BAN}2\n"));
+    assert_eq!(log.drain(&mut position), (vec![1, 2], 1));
+    assert_eq!(position.before.len(), REMEMBERED);
+}
+
+#[test]
 fn a_file_that_is_gone_is_an_error_and_the_position_survives_it() {
     let log = Log::new();
     let mut position = Position::default();

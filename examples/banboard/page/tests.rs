@@ -23,6 +23,7 @@ fn startup() -> Startup {
 
 fn ban(address: &str, jail: &str) -> ActiveBan {
     ActiveBan {
+        id: 7,
         address: address.to_owned(),
         jail: jail.to_owned(),
         network: "203.0.113.0/24".to_owned(),
@@ -33,8 +34,12 @@ fn ban(address: &str, jail: &str) -> ActiveBan {
     }
 }
 
+fn view(log_name: &str) -> View<'_> {
+    View { visitor: &Visitor::ReadOnly, note: None, on_board_only: true, log_name, nonce: "n0nce" }
+}
+
 fn render(board: &Board) -> String {
-    page(board, &startup(), "/var/log/fail2ban.log", "n0nce").into_string()
+    page(board, &startup(), &view("/var/log/fail2ban.log")).into_string()
 }
 
 #[test]
@@ -47,7 +52,7 @@ fn what_the_log_chose_is_never_markup() {
         networks: vec![tally()],
         ..Board::default()
     };
-    let html = page(&board, &startup(), HOSTILE, "n0nce").into_string();
+    let html = page(&board, &startup(), &view(HOSTILE)).into_string();
     assert!(!html.contains("<script"), "{html}");
     assert!(html.matches("&lt;script&gt;alert(&quot;1&quot;)").count() >= 6);
 }
@@ -94,4 +99,21 @@ fn the_state_is_said_in_words() {
     assert!(status(&degraded).into_string().contains("Degraded: cache"));
     let draining = Startup { ready: false, phase: "draining", ..startup() };
     assert!(status(&draining).into_string().contains("Not ready: draining"));
+}
+
+#[test]
+fn nobody_but_who_may_lift_a_ban_is_offered_to() {
+    let board = Board { active: vec![ban("203.0.113.9", "sshd")], ..Board::default() };
+    let html = render(&board);
+    assert!(!html.contains("<form") && !html.contains("/login"));
+    let guest = page(&board, &startup(), &View { visitor: &Visitor::Guest, ..view("log") }).into_string();
+    assert!(!guest.contains("<form") && guest.contains("/login"));
+}
+
+#[test]
+fn a_note_is_one_of_ours_whatever_the_address_says() {
+    assert_eq!(Note::of("<script>"), None);
+    assert_eq!(Note::of("lifted"), Some(Note::Lifted));
+    let html = page(&Board::default(), &startup(), &View { note: Some(Note::Lifted), ..view("log") });
+    assert!(html.into_string().contains("role=\"status\""));
 }
