@@ -56,6 +56,7 @@
 //! - What a process does between [`WorkerGuard::check`] and its effect can overlap with the next holder.
 //! - Panics are contained only where the program is built with `panic = "unwind"`, which is the default.
 
+mod clean;
 mod cli;
 mod clock;
 pub mod codes;
@@ -77,6 +78,7 @@ pub mod testing;
 
 pub use codes::FailureCode;
 pub use contract::{
+    analysis::Analysis,
     context::{ServeContext, StageContext, StopContext},
     event::Event,
     guard::{FencingToken, LockLost, WorkerGuard},

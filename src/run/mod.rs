@@ -25,6 +25,7 @@ use crate::{
 };
 
 mod deliver;
+mod progress;
 mod reporter;
 mod signals;
 mod stderr;
@@ -143,6 +144,7 @@ fn live(
 ) -> Result<StopReport, Box<StartupError>> {
     let runtime = runtime().map_err(|error| broken_by("tokio runtime", error))?;
     let (board, control) = (prepared.board.clone(), prepared.control.clone());
+    reporter.show(board.clone());
     let mourner = reporter.clone();
     let stalled = Box::new(move |stalled: &Stalled| {
         mourner.tell(|identity| Report::stalled(stalled, identity));

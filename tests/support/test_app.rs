@@ -14,7 +14,15 @@ use std::{
     time::Duration,
 };
 
-use solostart::{Hint, ServeContext, StageContext, StageResult, Startup};
+use solostart::{Analysis, ErrorKind, FailureCode, Hint, ServeContext, StageContext, StageResult, Startup};
+
+const LICENCE_EXPIRED: FailureCode =
+    FailureCode::new("testapp.licence-expired", ErrorKind::Config, "The licence has expired");
+
+/// An error that only this application knows.
+#[derive(Debug, thiserror::Error)]
+#[error("the licence ended on {0}")]
+struct Licence(&'static str);
 
 fn main() -> ExitCode {
     solostart::run("testapp", |startup| {
@@ -31,6 +39,11 @@ fn main() -> ExitCode {
             .describe("A file that no test damages. The kernel says there whether two work at once.")
             .path()
             .optional();
+        startup.analyse(|failure| {
+            let Licence(ended) = failure.error.find()?;
+            let analysis = Analysis::default().code(LICENCE_EXPIRED).fact("ended", *ended);
+            Some(analysis.hint("Put the new licence into /data/licence.txt."))
+        });
         plan(startup, &scenario, witness)
     })
 }
@@ -64,7 +77,7 @@ fn plan(startup: &mut Startup, scenario: &str, witness: Option<PathBuf>) -> Stag
     startup.serve(subject, async move |cx: ServeContext, _subject: Arc<()>| match serving.as_str() {
         "serve-error" => Err("the listener broke").hint("look at the network"),
         "serve-panic" => panic!("the listener broke"),
-        "finish" => Ok(()),
+        "finish" | "slow-finish" => Ok(()),
         "serve-hang" => pending().await,
         "serve-block" => block(),
         "serve-await-blocking" => await_blocking().await,
@@ -114,6 +127,21 @@ async fn start(scenario: &str, cx: StageContext) -> StageResult<()> {
             await_blocking().await
         }
         "block" => block(),
+        "licence" => Err(io::Error::other(Licence("2026-10-01")).into()),
+        "listener" => {
+            let first = std::net::TcpListener::bind("127.0.0.1:0")?;
+            let address = first.local_addr()?;
+            let second = std::net::TcpListener::bind(address);
+            second.map_err(|error| {
+                io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
+            })?;
+            Ok(())
+        }
+        "slow-error" | "slow-finish" => {
+            cx.step("migration 8/12");
+            tokio::time::sleep(Duration::from_millis(1200)).await;
+            if scenario == "slow-error" { Err("no luck today".into()) } else { Ok(()) }
+        }
         "child" => {
             let null = Stdio::null;
             let child =

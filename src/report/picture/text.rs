@@ -30,13 +30,13 @@ pub(crate) fn text(chart: &Chart) -> String {
 /// Blanks while it waits, `#` while it runs, `x` where that failed, `=` where it does not decide the whole.
 fn bar(row: &Row, total: f64) -> String {
     let (Some(start), Some(ms)) = (row.start_ms, row.ms) else { return " ".repeat(WIDTH) };
-    let (from, to) = (column(start, total), column(start + ms, total).max(column(start, total) + 1));
+    let (from, to) = (column(start, total), column(start + ms, total));
     let fill = match (row.look, row.critical) {
         (Look::Failed, _) => 'x',
         (_, true) => '#',
         (_, false) => '=',
     };
-    let bar: String = (0..WIDTH).map(|at| if (from..to).contains(&at) { fill } else { ' ' }).collect();
+    let bar: String = (0..WIDTH).map(|at| if (from..=to).contains(&at) { fill } else { ' ' }).collect();
     bar
 }
 
