@@ -45,6 +45,12 @@
 //! }
 //! ```
 //!
+//! # What can be watched
+//! Everything that happens is told to `tracing` under the target `solostart`. A start is a span `startup`, with a span
+//! `stage` (`name`) for each stage in it, and in that an `attempt` (`n`) at level DEBUG; `undo`, `health` (`stage`) and, while
+//! everything is stopped, `shutdown` and `stop` (`stage`) are the others. A hook's own events stand within them.
+//! [`StageContext::step`] is an event at level DEBUG. Without a subscriber the reports still reach stderr.
+//!
 //! # Guarantees
 //! They are numbered in `ARCHITECTURE.md`. In short: a stage starts only after its prerequisites and stops only
 //! after its dependants; what was acquired is released exactly once on every path; stopping has a time budget of
