@@ -1,9 +1,12 @@
 //! What a hook returns when it fails, and how that maps to an exit code. Floor 0: imports only floor 0.
 
-use std::{borrow::Cow, error::Error, fmt};
+use std::{borrow::Cow, error::Error, fmt, io};
 
 use crate::codes::{FailureCode, STAGE_FAILED};
 pub use crate::kind::ErrorKind;
+
+/// How many errors of one chain are looked at. A chain has no end that anyone could rely on.
+const CAUSES_MOST: usize = 64;
 
 /// The boxed error that every hook's own error becomes.
 pub type BoxError = Box<dyn Error + Send + Sync + 'static>;
@@ -23,7 +26,8 @@ pub struct Fact {
 /// Why a hook failed, and what the operator can do about it.
 ///
 /// Any error converts into it with `?`, and then counts as [`ErrorKind::Software`] under the code
-/// `stage.failed`. Say more where more is known: the operator sees it in the report.
+/// `stage.failed`, unless an analysis knows better: [`Startup::analyse`](crate::Startup::analyse). Say more where
+/// more is known: the operator sees it in the report.
 ///
 /// It does not implement [`Error`] itself; if it did, the conversion from every error would not be
 /// possible (the same choice as in `anyhow`).
@@ -112,8 +116,12 @@ impl StageError {
     /// not classify is tried again, and one of a permanent kind is not.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        let unclassified = self.0.code == STAGE_FAILED && self.0.kind == STAGE_FAILED.kind;
-        self.0.retryable.unwrap_or(unclassified || self.0.kind.restart_helps())
+        self.0.retryable.unwrap_or(self.is_unclassified() || self.0.kind.restart_helps())
+    }
+
+    /// Whether nobody has said what kind of failure it is.
+    pub(crate) fn is_unclassified(&self) -> bool {
+        self.0.code == STAGE_FAILED && self.0.kind == STAGE_FAILED.kind
     }
 
     /// The failure code.
@@ -146,6 +154,27 @@ impl StageError {
         self.0.cause.as_ref()
     }
 
+    /// The first error of this type in the chain of causes, outermost first.
+    ///
+    /// ```
+    /// use std::io;
+    /// use solostart::StageError;
+    ///
+    /// let error = StageError::from(io::Error::other(io::Error::from(io::ErrorKind::StorageFull)));
+    /// assert!(error.find::<io::Error>().is_some());
+    /// assert!(error.find::<std::fmt::Error>().is_none());
+    /// ```
+    #[must_use]
+    pub fn find<E: Error + 'static>(&self) -> Option<&E> {
+        self.causes().find_map(<dyn Error>::downcast_ref)
+    }
+
+    /// The chain of causes, outermost first, as far as anybody would look.
+    pub(crate) fn causes(&self) -> impl Iterator<Item = &(dyn Error + 'static)> {
+        let outermost: &(dyn Error + 'static) = self.0.cause.as_ref();
+        std::iter::successors(Some(outermost), |&error| inner(error)).take(CAUSES_MOST)
+    }
+
     /// The messages of the whole chain of causes, outermost first, each of them once.
     #[must_use]
     pub fn chain(&self) -> Vec<String> {
@@ -161,6 +190,13 @@ impl StageError {
         }
         messages
     }
+}
+
+/// What lies behind an error. [`io::Error`] tells of what it wraps as its own: its `source` is already that of the
+/// wrapped error, which could then not be found by its type.
+fn inner<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e (dyn Error + 'static)> {
+    let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    wrapped.map(|wrapped| wrapped as &(dyn Error + 'static)).or_else(|| error.source())
 }
 
 impl<E: Into<BoxError>> From<E> for StageError {
@@ -209,11 +245,11 @@ mod tests {
 
     #[derive(Debug, thiserror::Error)]
     #[error("cannot read the key")]
-    struct Outer(#[source] std::io::Error);
+    struct Outer(#[source] io::Error);
 
     #[test]
     fn the_chain_lists_every_cause_once_and_outermost_first() {
-        let error = StageError::from(Outer(std::io::Error::other("disk on fire")));
+        let error = StageError::from(Outer(io::Error::other("disk on fire")));
         assert_eq!(error.chain(), ["cannot read the key", "disk on fire"]);
         assert_eq!(error.to_string(), "cannot read the key: disk on fire");
     }

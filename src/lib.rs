@@ -45,6 +45,12 @@
 //! }
 //! ```
 //!
+//! # What can be watched
+//! Everything that happens is told to `tracing` under the target `solostart`. A start is a span `startup`, with a span
+//! `stage` (`name`) for each stage in it, and in that an `attempt` (`n`) at level DEBUG; `undo`, `health` (`stage`) and, while
+//! everything is stopped, `shutdown` and `stop` (`stage`) are the others. A hook's own events stand within them.
+//! [`StageContext::step`] is an event at level DEBUG. Without a subscriber the reports still reach stderr.
+//!
 //! # Guarantees
 //! They are numbered in `ARCHITECTURE.md`. In short: a stage starts only after its prerequisites and stops only
 //! after its dependants; what was acquired is released exactly once on every path; stopping has a time budget of
@@ -56,6 +62,7 @@
 //! - What a process does between [`WorkerGuard::check`] and its effect can overlap with the next holder.
 //! - Panics are contained only where the program is built with `panic = "unwind"`, which is the default.
 
+mod clean;
 mod cli;
 mod clock;
 pub mod codes;
@@ -79,6 +86,7 @@ pub mod testing;
 
 pub use codes::FailureCode;
 pub use contract::{
+    analysis::Analysis,
     context::{ServeContext, StageContext, StopContext},
     event::Event,
     guard::{FencingToken, LockLost, WorkerGuard},

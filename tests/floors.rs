@@ -18,6 +18,7 @@ use syn::{
 /// Each top module of `src`, and its floor. Modules of one floor do not know each other, unless they
 /// stand on the ground.
 const FLOORS: &[(&str, u8)] = &[
+    ("clean", 0),
     ("clock", 0),
     ("files", 0),
     ("codes", 0),

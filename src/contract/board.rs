@@ -74,6 +74,8 @@ pub(crate) struct Cell {
     degraded: Mutex<Option<String>>,
     /// What the line that says the service is ready should add.
     note: Mutex<Option<String>>,
+    /// The innermost span of the hook that runs: what the stage says belongs there, whichever thread says it.
+    span: Mutex<tracing::Span>,
 }
 
 impl Board {
@@ -216,6 +218,11 @@ impl Board {
         }
     }
 
+    /// Tells of an event inside the span of the stage that it happened to.
+    pub(crate) fn emit_of(&self, id: StageId, event: &Event) {
+        self.cell(id).span().in_scope(|| self.emit(event));
+    }
+
     /// One beat of the watchdog thread.
     pub(crate) fn tick(&self) -> u64 {
         self.ticks.fetch_add(1, Ordering::Relaxed) + 1
@@ -252,6 +259,7 @@ impl Cell {
             steps: Mutex::new(Vec::new()),
             degraded: Mutex::new(None),
             note: Mutex::new(None),
+            span: Mutex::new(tracing::Span::none()),
         }
     }
 
@@ -305,6 +313,17 @@ impl Cell {
 
     pub(crate) fn note(&self) -> Option<String> {
         self.note.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Says which span is the innermost now. One that no subscriber wants counts as not there.
+    pub(crate) fn set_span(&self, span: tracing::Span) {
+        let left = std::mem::replace(&mut *self.span.lock().unwrap_or_else(PoisonError::into_inner), span);
+        // Outside the lock: a subscriber may look back at the stage when a span closes.
+        drop(left);
+    }
+
+    pub(crate) fn span(&self) -> tracing::Span {
+        self.span.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn current_step(&self) -> Option<String> {

@@ -13,8 +13,9 @@ use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{board::Board, guard::WorkerGuard, state::StopReason, status::Status};
+use super::{board::Board, event::SAID_MOST, guard::WorkerGuard, state::StopReason, status::Status};
 use crate::{
+    clean::clean,
     error::{StageError, StageResult},
     ids::StageId,
 };
@@ -59,16 +60,23 @@ impl StageContext {
 
     /// Says what the stage is doing, for progress lines and time-out reports: `migration 8/12`.
     pub fn step(&self, step: impl Into<String>) {
-        self.0.board.cell(self.0.id).set_step(step.into());
+        let (cell, step) = (self.0.board.cell(self.0.id), step.into());
+        cell.span().in_scope(|| {
+            tracing::debug!(target: "solostart", stage = self.stage(), step = clean(&step, SAID_MOST), "step");
+        });
+        cell.set_step(step);
     }
 
     /// Says that the stage will be up, but works less well than it should: with an empty cache, without its
     /// upstream. The service becomes ready all the same; its `READY` line, the log and
     /// [`Status::degraded`] say so. What is said last counts, until the process ends. Never a secret.
     pub fn degraded(&self, why: impl Into<String>) {
-        let why = why.into();
-        tracing::warn!(target: "solostart", stage = self.stage(), why, "stage degraded");
-        self.0.board.cell(self.0.id).set_degraded(Some(why));
+        let (cell, why) = (self.0.board.cell(self.0.id), why.into());
+        cell.span().in_scope(|| {
+            let why = clean(&why, SAID_MOST);
+            tracing::warn!(target: "solostart", stage = self.stage(), why, "stage degraded");
+        });
+        cell.set_degraded(Some(why));
     }
 
     /// Adds a word to the line that says the service is ready, for what an operator should see on every

@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use super::state::{StopReason, format_elapsed};
-use crate::{codes::FailureCode, graph::StageName};
+use crate::{clean::clean, codes::FailureCode, graph::StageName};
+
+/// How much of what a hook said goes to `tracing`.
+pub(crate) const SAID_MOST: usize = 400;
 
 /// Who is told of every event. It is called between two steps of the engine, of a job or of a task, so it must
 /// return quickly.
@@ -80,45 +83,50 @@ impl Event {
     /// Tells `tracing`.
     pub(crate) fn trace(&self) {
         use tracing::{debug, error, info, warn};
+        // What comes from hooks may carry a secret in a URL, and no log may tell it (invariant 10). The fields are
+        // made only where somebody listens.
+        let said = |text: &str| clean(text, SAID_MOST);
         match self {
             Self::StageStarting { stage } => debug!(target: "solostart", %stage, "stage starting"),
             Self::StageRetrying { stage, attempt, delay, error } => {
-                warn!(target: "solostart", %stage, attempt, delay = format_elapsed(*delay), error, "stage retries");
+                warn!(target: "solostart", %stage, attempt, delay = format_elapsed(*delay), error = said(error), "stage retries");
             }
             Self::StageUp { stage, took } => {
                 info!(target: "solostart", %stage, took = format_elapsed(*took), "stage up");
             }
             Self::StageFailed { stage, code, error, optional } => {
-                error!(target: "solostart", %stage, code = code.name, optional, error, "stage failed");
+                error!(target: "solostart", %stage, code = code.name, optional, error = said(error), "stage failed");
             }
             Self::StageCancelled { stage } => info!(target: "solostart", %stage, "stage cancelled"),
             Self::StageBlocking { stage, step } => {
-                warn!(target: "solostart", %stage, step, "stage blocks the executor");
+                warn!(target: "solostart", %stage, step = step.as_deref().map(said), "stage blocks the executor");
             }
             Self::HealthChanged { stage, healthy: true, .. } => {
                 info!(target: "solostart", %stage, "stage healthy again");
             }
             Self::HealthChanged { stage, error, .. } => {
-                warn!(target: "solostart", %stage, error, "stage unhealthy");
+                warn!(target: "solostart", %stage, error = error.as_deref().map(said), "stage unhealthy");
             }
             Self::JobFailed { stage, job, error, held_back } => {
-                error!(target: "solostart", %stage, job, error, held_back, "job failed");
+                error!(target: "solostart", %stage, job, error = said(error), held_back, "job failed");
             }
             Self::TaskEnded { stage, task, error, pause: Some(pause), held_back } => {
                 let pause = format_elapsed(*pause);
-                error!(target: "solostart", %stage, task, error, pause, held_back, "task ended, is started again");
+                error!(target: "solostart", %stage, task, error = said(error), pause, held_back, "task ended, is started again");
             }
             Self::TaskEnded { stage, task, error, pause: None, held_back } => {
-                error!(target: "solostart", %stage, task, error, held_back, "task ended, is not started again");
+                error!(target: "solostart", %stage, task, error = said(error), held_back, "task ended, is not started again");
             }
             Self::Ready { took } => info!(target: "solostart", took = format_elapsed(*took), "ready"),
-            Self::RollingBack { error } => error!(target: "solostart", error, "rolling back"),
+            Self::RollingBack { error } => error!(target: "solostart", error = said(error), "rolling back"),
             Self::Draining { reason } => info!(target: "solostart", %reason, "draining"),
             Self::StageStopping { stage } => debug!(target: "solostart", %stage, "stage stopping"),
             Self::StageStopped { stage, took } => {
                 info!(target: "solostart", %stage, took = format_elapsed(*took), "stage stopped");
             }
-            Self::StopFailed { stage, error } => error!(target: "solostart", %stage, error, "stop failed"),
+            Self::StopFailed { stage, error } => {
+                error!(target: "solostart", %stage, error = said(error), "stop failed")
+            }
             Self::Leaked { stage, clones } => {
                 warn!(target: "solostart", %stage, clones, "still referenced after its stop");
             }

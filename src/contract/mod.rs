@@ -1,5 +1,6 @@
 //! Floor 2: what a stage is, what it may know, and what can happen to it. Imports floors 0 and 1.
 
+pub(crate) mod analysis;
 pub(crate) mod board;
 pub(crate) mod context;
 pub(crate) mod event;

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep_until, timeout_at};
+use tracing::{Instrument, Span, info_span};
 
 use super::{Engine, Settled, hook::Hook, hook::panicked, plan::BoxStop, up};
 use crate::{
@@ -43,7 +44,8 @@ impl StopTask {
         let mut result = Ok(());
         if let Some(stop) = stop {
             let resource = output.clone();
-            let mut hook = Hook::new(board, id, Box::pin(async move { stop(resource, cx).await }));
+            let mut hook =
+                Hook::new(board, id, Span::none(), Box::pin(async move { stop(resource, cx).await }));
             result = match timeout_at(deadline, &mut hook).await {
                 Ok(Ok(done)) => done,
                 Ok(Err(panic)) => Err(panicked(panic)),
@@ -124,7 +126,9 @@ impl Engine {
             return;
         };
         self.change(id, Change::Stop);
-        self.board.emit(&Event::StageStopping { stage: self.name(id) });
+        let span = info_span!(target: "solostart", "stop", stage = %self.name(id));
+        self.board.cell(id).set_span(span.clone());
+        self.board.emit_of(id, &Event::StageStopping { stage: self.name(id) });
         let slice = self
             .heights
             .share(id, self.limits.shutdown)
@@ -133,7 +137,7 @@ impl Engine {
         let slice = spec.stop_timeout.map_or(slice, |own| own.min(slice));
         let cx = StopContext { reason: reason.clone(), deadline: Instant::now() + slice };
         let task = StopTask { board: self.board.clone(), id, stop: spec.stop.take(), output, cx };
-        self.tasks.spawn(task.run());
+        self.tasks.spawn(task.run().instrument(span));
     }
 
     /// Books what a task reported and returns its stage.
@@ -166,6 +170,10 @@ impl Engine {
             self.hear(announced);
         }
         let stage = self.name(id);
+        // The stage's span ends here: what it says from now on is said while it is up.
+        let span = self.board.cell(id).span();
+        self.board.cell(id).set_span(Span::none());
+        let _inside = span.enter();
         match outcome {
             up::Outcome::Acquired(output) => {
                 self.outputs.lock().unwrap_or_else(std::sync::PoisonError::into_inner)[id.index()] =
@@ -187,6 +195,9 @@ impl Engine {
 
     fn settle_stop(&mut self, id: StageId, outcome: Outcome) {
         let stage = self.name(id);
+        let span = self.board.cell(id).span();
+        self.board.cell(id).set_span(Span::none());
+        let _inside = span.enter();
         match outcome.result {
             Ok(()) => {
                 self.change(id, Change::Released);

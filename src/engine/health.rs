@@ -6,10 +6,12 @@ use tokio::{
     task::{self, JoinSet},
     time::{Instant, timeout, timeout_at},
 };
+use tracing::info_span;
 
 use super::{Engine, hook::Hook, hook::panicked, stage_failure};
 use crate::{
     contract::{
+        analysis::analysed,
         event::Event,
         outcome::{FailurePhase, StageFailure},
         state::{StageState, format_elapsed},
@@ -63,7 +65,9 @@ impl Engine {
             let Some(health) = &self.specs[id.index()].health else { continue };
             let output = self.with_outputs(|outputs| outputs.0[id.index()].clone());
             let Some(output) = output.filter(|_| !checks.is_running(id)) else { continue };
-            let mut hook = Hook::new(self.board.clone(), id, health(output));
+            let span = info_span!(target: "solostart", "health", stage = %self.name(id));
+            let answer = span.in_scope(|| health(output));
+            let mut hook = Hook::new(self.board.clone(), id, span, answer);
             let task = checks.tasks.spawn(async move {
                 let result = match timeout(CHECK_TIMEOUT, &mut hook).await {
                     Ok(Ok(result)) => result,
@@ -108,6 +112,7 @@ impl Engine {
             });
         }
         let error = result.err().filter(|_| !cell.optional)?;
-        Some(stage_failure(&self.board, id, FailurePhase::ReadyCheck, error, 1))
+        let failure = stage_failure(&self.board, id, FailurePhase::ReadyCheck, error, 1);
+        Some(analysed(&self.analysers, failure))
     }
 }

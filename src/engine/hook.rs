@@ -9,6 +9,7 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
+use tracing::Span;
 
 use crate::{
     codes::STAGE_PANICKED,
@@ -27,18 +28,26 @@ pub(crate) const BLOCKING_TICKS: u64 = 4;
 pub(super) struct Hook<T> {
     board: Arc<Board>,
     id: StageId,
+    /// What the hook says belongs here.
+    span: Span,
     inner: Contained<StageResult<T>>,
     /// Whether any poll took so long that others had to wait for it.
     pub(super) blocked: bool,
 }
 
 impl<T> Hook<T> {
-    pub(super) fn new(board: Arc<Board>, id: StageId, future: BoxFuture<'static, StageResult<T>>) -> Self {
-        Self { board, id, inner: Contained::new(future), blocked: false }
+    pub(super) fn new(
+        board: Arc<Board>,
+        id: StageId,
+        span: Span,
+        future: BoxFuture<'static, StageResult<T>>,
+    ) -> Self {
+        Self { board, id, span, inner: Contained::new(future), blocked: false }
     }
 
     /// Drops the hook's future where it stands. The panic of a destructor is returned.
     pub(super) fn discard(&mut self) -> Result<(), Panicked> {
+        let _inside = self.span.enter();
         self.inner.discard()
     }
 }
@@ -48,6 +57,7 @@ impl<T> Future for Hook<T> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
+        let _inside = this.span.enter();
         let began = this.board.cell(this.id).poll_began(&this.board);
         let poll = Pin::new(&mut this.inner).poll(cx);
         let ended = this.board.cell(this.id).poll_ended(&this.board);

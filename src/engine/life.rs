@@ -4,11 +4,13 @@ use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, sleep_until},
 };
+use tracing::{Instrument, Span, info_span};
 
 use super::{Announced, Command, Engine, Settled, defect, health::Checks, stage_failure, up};
 use crate::{
     codes::{LOCK_LOST, STARTUP_INTERRUPTED, STARTUP_TIMEOUT},
     contract::{
+        analysis::analysed,
         board::Board,
         context::StageContext,
         event::Event,
@@ -25,18 +27,22 @@ use crate::{
 pub(crate) type ReadySender = oneshot::Sender<Result<(), Box<StartupError>>>;
 
 impl Engine {
-    /// The whole life. It ends by itself when it was asked to stop, or when every handle is gone.
+    /// The whole life. It ends by itself when it was asked to stop, or when every handle is gone. The start, and
+    /// the rollback of one that fails, are told within `span`.
     pub(crate) async fn run(
         mut self,
+        span: Span,
         mut commands: mpsc::UnboundedReceiver<Command>,
         mut ready: ReadySender,
     ) -> StopReport {
-        if !self.start(&mut commands, &mut ready).await {
-            return self.roll_back(ready).await;
+        if !self.start(&mut commands, &mut ready).instrument(span.clone()).await {
+            return self.roll_back(ready).instrument(span).await;
         }
         self.board.set_phase(Phase::Ready);
         let took = self.board.ready_after().unwrap_or_default();
-        self.board.emit(&Event::Ready { took });
+        span.in_scope(|| self.board.emit(&Event::Ready { took }));
+        // What comes now is no part of the start.
+        drop(span);
         // If nobody waits for the answer any more, every handle is gone, and `commands` says so next.
         let _nobody_waits = ready.send(Ok(()));
         self.serve(&mut commands).await
@@ -104,7 +110,9 @@ impl Engine {
         let timeout = self.board.cell(id).timeout;
         let start = self.specs[id.index()].start.take();
         self.change(id, Change::Launch);
-        self.board.emit(&Event::StageStarting { stage: self.name(id) });
+        let span = info_span!(target: "solostart", "stage", name = %self.name(id));
+        self.board.cell(id).set_span(span.clone());
+        self.board.emit_of(id, &Event::StageStarting { stage: self.name(id) });
         let bound =
             start.and_then(|mut start| self.with_outputs(|outputs| start.bind(outputs)).then_some(start));
         let Some(start) = bound else {
@@ -118,7 +126,7 @@ impl Engine {
         let announce = self.announce.clone();
         let share = self.heights.share(id, limits.shutdown);
         let task = up::StartTask { cx, timeout, shutdown: limits.shutdown, share, announce };
-        self.tasks.spawn(task.run(start));
+        self.tasks.spawn(task.run(start).instrument(span));
     }
 
     fn settled_while_starting(&mut self, joined: Result<Settled, tokio::task::JoinError>) {
@@ -152,6 +160,7 @@ impl Engine {
 
     /// A stage could not start: the end of the start, unless the service can do without the stage.
     pub(super) fn note_failure(&mut self, id: StageId, failure: StageFailure) {
+        let failure = analysed(&self.analysers, failure);
         let cell = self.board.cell(id);
         if cell.is_given_up() {
             // The same failure once more, explained better by the stage itself.
@@ -161,12 +170,13 @@ impl Engine {
             return;
         }
         cell.give_up();
-        self.board.emit(&Event::StageFailed {
+        let event = Event::StageFailed {
             stage: failure.stage.clone(),
             code: failure.error.failure_code(),
             error: failure.error.to_string(),
             optional: cell.optional,
-        });
+        };
+        self.board.emit_of(id, &event);
         if !cell.optional {
             self.failures.push(failure);
         }
@@ -204,7 +214,8 @@ impl Engine {
     pub(super) fn stage_blocks(&mut self, id: StageId) {
         let cell = self.board.cell(id);
         if cell.tell_blocking() {
-            self.board.emit(&Event::StageBlocking { stage: self.name(id), step: cell.current_step() });
+            let event = Event::StageBlocking { stage: self.name(id), step: cell.current_step() };
+            self.board.emit_of(id, &event);
         }
         let running = self.board.now().saturating_sub(cell.launched_after().unwrap_or_default());
         if self.state(id) == StageState::Starting && running > cell.timeout {

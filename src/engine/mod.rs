@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     codes::{ROLLBACK_INCOMPLETE, STAGE_FAILED},
     contract::{
+        analysis::{Analyser, analysed},
         board::Board,
         event::Event,
         needs::{Output, Outputs},
@@ -103,6 +104,7 @@ pub(crate) struct Hooks {
     pub(crate) specs: Vec<Spec>,
     pub(crate) serve: Option<BoxServe>,
     pub(crate) serve_needs: Vec<StageId>,
+    pub(crate) analysers: Vec<Analyser>,
 }
 
 pub(crate) struct Engine {
@@ -111,6 +113,7 @@ pub(crate) struct Engine {
     specs: Vec<Spec>,
     serve: Option<BoxServe>,
     serve_needs: Vec<StageId>,
+    analysers: Vec<Analyser>,
     outputs: SharedOutputs,
     /// For each stage, how many prerequisites have not settled.
     waiting: Vec<u32>,
@@ -132,7 +135,7 @@ pub(crate) struct Engine {
 
 impl Engine {
     pub(crate) fn new(board: Arc<Board>, limits: Limits, hooks: Hooks) -> Self {
-        let Hooks { specs, serve, serve_needs } = hooks;
+        let Hooks { specs, serve, serve_needs, analysers } = hooks;
         let (announce, announced) = mpsc::unbounded_channel();
         let waiting: Vec<u32> = board
             .graph
@@ -149,6 +152,7 @@ impl Engine {
             specs,
             serve,
             serve_needs,
+            analysers,
             tasks: JoinSet::new(),
             announce,
             announced,
@@ -208,7 +212,7 @@ impl Engine {
         error: StageError,
     ) -> StageFailure {
         let now = self.board.now();
-        StageFailure {
+        let failure = StageFailure {
             stage: stage.into(),
             phase,
             step: None,
@@ -217,7 +221,8 @@ impl Engine {
             elapsed: now,
             attempts: 1,
             at: now,
-        }
+        };
+        analysed(&self.analysers, failure)
     }
 
     /// Says that stopping has begun, and returns when it must be over. What was said first holds.

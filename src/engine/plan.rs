@@ -18,6 +18,7 @@ use futures_util::future::BoxFuture;
 use crate::{
     codes::GRAPH_INVALID,
     contract::{
+        analysis::Analyser,
         context::{ServeContext, StageContext, StopContext},
         needs::{AnyHandle, Handle, OptionalHandle, Output, Outputs, StageKey, Take},
         stage::Stage,
@@ -65,6 +66,7 @@ pub(crate) struct Plan {
     root: Option<StageId>,
     pub(crate) serve: Option<BoxServe>,
     pub(crate) serve_needs: Vec<StageId>,
+    pub(crate) analysers: Vec<Analyser>,
 }
 
 impl Plan {
@@ -78,6 +80,7 @@ impl Plan {
             root: None,
             serve: None,
             serve_needs: Vec::new(),
+            analysers: Vec::new(),
         }
     }
 

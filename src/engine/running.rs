@@ -9,6 +9,7 @@ use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
 };
+use tracing::Span;
 
 use super::{Command, Engine, Hooks, Limits, SharedOutputs, defect, plan::Plan};
 use crate::{
@@ -49,6 +50,7 @@ pub(crate) struct Prepared {
     commands: mpsc::UnboundedReceiver<Command>,
     pub(crate) control: Control,
     pub(crate) board: Arc<Board>,
+    span: Span,
 }
 
 impl Prepared {
@@ -62,21 +64,31 @@ impl Prepared {
         let cells =
             plan.specs.iter().map(|spec| Cell::new(spec.optional, spec.timeout.unwrap_or(limits.stage)));
         let board = Board::new(plan.graph, order, cells.collect(), sink);
-        let hooks = Hooks { specs: plan.specs, serve: plan.serve, serve_needs: plan.serve_needs };
+        let hooks = Hooks {
+            specs: plan.specs,
+            serve: plan.serve,
+            serve_needs: plan.serve_needs,
+            analysers: plan.analysers,
+        };
         let engine = Engine::new(board.clone(), limits, hooks);
         let (sender, commands) = mpsc::unbounded_channel();
-        Ok(Self { engine, commands, control: Control(sender), board })
+        Ok(Self { engine, commands, control: Control(sender), board, span: Span::none() })
+    }
+
+    /// Says within which span the start is told.
+    pub(crate) fn within(self, span: Span) -> Self {
+        Self { span, ..self }
     }
 
     /// Starts the service, and returns when it is ready or rolled back.
     pub(crate) async fn start(self) -> Result<Running, Box<StartupError>> {
-        let Self { engine, commands, control, board } = self;
+        let Self { engine, commands, control, board, span } = self;
         let outputs = engine.outputs.clone();
         let (ready, is_ready) = oneshot::channel();
         // Driven from `block_on` of a multi-thread runtime, every hand-over would wake the main thread,
         // which costs 20 to 40 times as much as between workers (docs/performance.md).
         #[expect(clippy::disallowed_methods, reason = "the engine's one task; `Running` waits for it")]
-        let task = tokio::spawn(engine.run(commands, ready));
+        let task = tokio::spawn(engine.run(span, commands, ready));
         match is_ready.await {
             Ok(Ok(())) => Ok(Running { control, outputs, board, task }),
             Ok(Err(error)) => Err(error),

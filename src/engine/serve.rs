@@ -6,6 +6,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval_at, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, info_span};
 
 use super::{
     Command, Engine, defect,
@@ -62,7 +63,8 @@ impl Engine {
         if let Some(Err(lost)) = self.board.published_worker().map(|guard| guard.check()) {
             failure.get_or_insert_with(|| self.lock_lost(&lost));
         }
-        let mut summary = self.down(&reason).await;
+        let span = info_span!(target: "solostart", "shutdown", %reason);
+        let mut summary = self.down(&reason).instrument(span).await;
         summary.elapsed = began.elapsed();
         StopReport { reason, failure, summary, timeline: Status(self.board.clone()).timeline() }
     }

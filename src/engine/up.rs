@@ -6,6 +6,7 @@ use tokio::{
     sync::mpsc,
     time::{Instant, sleep, sleep_until, timeout},
 };
+use tracing::{Span, debug_span};
 
 use super::{
     Announced, CANCEL_GRACE, Settled, budget::Share, defect, hook::Hook, hook::panicked, plan::Start,
@@ -103,15 +104,33 @@ impl StartTask {
         }
     }
 
+    /// One attempt, in a span of its own.
     async fn attempt(&self, start: &mut dyn Start, problems: &mut Vec<StopProblem>) -> Attempt {
+        let stage = Span::current();
+        let span = debug_span!(target: "solostart", "attempt", n = self.cx.attempt());
+        // A subscriber that leaves attempts out still hears of steps within the stage.
+        let span = if span.is_disabled() { stage.clone() } else { span };
+        let cell = self.board().cell(self.id());
+        cell.set_span(span.clone());
+        let attempt = self.attempt_in(span, start, problems).await;
+        cell.set_span(stage);
+        attempt
+    }
+
+    async fn attempt_in(
+        &self,
+        span: Span,
+        start: &mut dyn Start,
+        problems: &mut Vec<StopProblem>,
+    ) -> Attempt {
         if self.cx.is_cancelled() {
             // The end of the start came between the launch and the first poll: nothing more begins.
             return Attempt::Ended { announced: false };
         }
-        let Some(future) = start.attempt(self.cx.clone()) else {
+        let Some(future) = span.in_scope(|| start.attempt(self.cx.clone())) else {
             return Attempt::Error(defect("a start hook was asked for twice"));
         };
-        let mut hook = Hook::new(self.board().clone(), self.id(), future);
+        let mut hook = Hook::new(self.board().clone(), self.id(), span, future);
         let cancelled = tokio::select! {
             biased;
             result = &mut hook => return self.finished(result, hook.blocked),
@@ -207,7 +226,8 @@ impl StartTask {
         let Undo { step, run } = undo;
         let during = step.map_or_else(String::new, |step| format!(" (registered during `{step}`)"));
         let future = Box::pin(async move { run().await });
-        let mut hook = Hook::new(self.board().clone(), self.id(), future);
+        let span = debug_span!(target: "solostart", "undo");
+        let mut hook = Hook::new(self.board().clone(), self.id(), span, future);
         match timeout(slice, &mut hook).await {
             Ok(Ok(Ok(()))) => Ok(()),
             Ok(Ok(Err(error))) => Err(error),

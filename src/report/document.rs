@@ -30,6 +30,8 @@ pub(crate) enum Event {
     CheckFailed,
     #[serde(rename = "startup.warning")]
     Warning,
+    #[serde(rename = "startup.progress")]
+    Progress,
     #[serde(rename = "startup.ready")]
     Ready,
     #[serde(rename = "startup.failed")]
@@ -53,6 +55,7 @@ impl Event {
             Self::CheckOk => "CHECK OK",
             Self::CheckFailed => "CHECK FAILED",
             Self::Warning => "WARNING",
+            Self::Progress => "STARTING",
             Self::Ready => "READY",
             Self::StartupFailed => "STARTUP FAILED",
             Self::Stopping => "STOPPING",

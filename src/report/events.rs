@@ -1,13 +1,14 @@
 //! What there is to report, each as text and as data.
 
 use super::{
-    Identity, Stalled, advice,
+    Identity, Slow, Stalled, advice,
     checked::{Found, LookedAt, checked},
     document::{Document, Event, Verdict, millis},
     emergency::emergency,
     failure::{startup_failure, stop_failure, unstopped},
-    lines::{interrupted, ready, stopped, warning},
+    lines::{interrupted, progress, ready, stopped, warning},
     short::short,
+    words,
 };
 use crate::{
     codes::{self, ROLLBACK_INCOMPLETE},
@@ -36,6 +37,17 @@ impl Report {
     pub(crate) fn warning(found: &EnvWarning, identity: &Identity) -> Self {
         let text = warning(found);
         Self::new(Document::new(Event::Warning, "WARN", text.trim_end(), identity), text)
+    }
+
+    /// A stage has been starting for long, and goes on.
+    pub(crate) fn progress(slow: &Slow, timeline: &Timeline, identity: &Identity) -> Self {
+        let text = progress(slow);
+        let mut document =
+            Document::new(Event::Progress, "INFO", text.trim_end(), identity).with_timeline(timeline);
+        document.stages.retain(|stage| stage.name == slow.stage);
+        document.stage = Some(words::stage(&slow.stage));
+        document.elapsed_ms = Some(millis(timeline.total));
+        Self::new(document, text)
     }
 
     /// The service is ready.

@@ -1,5 +1,7 @@
 //! The reports that are one line: ready, stopped, interrupted, and warnings.
 
+use std::time::Duration;
+
 use super::{
     clean::{clean, clean_display},
     state::names,
@@ -17,6 +19,35 @@ use crate::{
 
 /// How many stages are listed with their times; the slowest are, where there are more.
 const TIMES_SHOWN: usize = 12;
+
+/// A stage that has been starting for long.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Slow {
+    pub(crate) stage: StageName,
+    /// For how long.
+    pub(crate) running: Duration,
+    /// What it does, in its own words.
+    pub(crate) step: Option<String>,
+    /// Whether its hook keeps its thread to itself.
+    pub(crate) blocks: bool,
+}
+
+impl Slow {
+    /// What there is to say of the stage beside its time.
+    pub(crate) fn what(&self) -> String {
+        let step = self.step.iter().map(|step| clean(step, 120));
+        let blocks = self.blocks.then(|| "it blocks its thread".to_owned());
+        step.chain(blocks).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// A stage that is slow: for how long, and what it does.
+pub(super) fn progress(slow: &Slow) -> String {
+    let seconds = slow.running.as_secs();
+    let running = if seconds < 60 { format!("{seconds} s") } else { span(slow.running) };
+    let line = format!("STARTING  {} {running}, {}", stage(&slow.stage), slow.what());
+    line.trim_end_matches(", ").to_owned() + "\n"
+}
 
 /// The service is ready: how long it took, stage by stage, which stages are missing or unhealthy, and
 /// what else the operator should see on every start.

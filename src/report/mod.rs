@@ -13,12 +13,11 @@
 
 use std::time::Duration;
 
-use crate::ids::InstanceId;
+use crate::{clean, ids::InstanceId};
 
 mod advice;
 pub(crate) mod catalogue;
 mod checked;
-mod clean;
 mod document;
 mod emergency;
 mod events;
@@ -37,6 +36,7 @@ pub(crate) use emergency::{Stalled, StalledStage};
 pub(crate) use events::Report;
 pub(crate) use failure::command_failure;
 pub(crate) use ledger::{Counted, Ledger, Recovered};
+pub(crate) use lines::Slow;
 
 /// `text` as one line of printable ASCII, without what a URL in it may hide, and cut where it is endless.
 pub(crate) fn printable(text: &str) -> String {

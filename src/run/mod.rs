@@ -27,6 +27,7 @@ use crate::{
 mod deliver;
 mod health_beat;
 pub(crate) mod health_file;
+mod progress;
 mod reporter;
 mod signals;
 mod stderr;
@@ -157,6 +158,7 @@ fn live(
         tracing::warn!(target: "solostart", %error, "no directory for the state that `healthcheck` reads");
     });
     let beating = health_beat::beat(health.ok(), board.clone());
+    reporter.show(board.clone());
     let mourner = reporter.clone();
     let stalled = Box::new(move |stalled: &Stalled| {
         mourner.tell(|identity| Report::stalled(stalled, identity));

@@ -9,13 +9,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{deliver, signals::StopRequest, stderr};
+use super::{
+    deliver,
+    progress::{Curtain, Progress},
+    signals::StopRequest,
+    stderr,
+};
 use crate::{
     clock,
-    contract::outcome::{StageFailure, StartupError},
+    contract::{
+        board::Board,
+        outcome::{StageFailure, StartupError},
+        status::Timeline,
+    },
     error::ErrorKind,
     instance::worker_mode::status,
-    report::{Counted, Identity, Ledger, Recovered, Report, fingerprint},
+    report::{Counted, Identity, Ledger, Recovered, Report, Slow, fingerprint},
     settings::EnvWarning,
     startup::{About, Ready, Telling},
 };
@@ -29,6 +38,8 @@ pub(super) struct Reporter {
     identity: Identity,
     telling: Telling,
     ledger: Ledger,
+    /// What is shown while the service starts, and ends before anything else is told.
+    curtain: Curtain,
     /// What is being delivered.
     pending: Arc<Mutex<Vec<Receiver<()>>>>,
 }
@@ -36,7 +47,7 @@ pub(super) struct Reporter {
 impl Reporter {
     pub(super) fn new(telling: Telling, identity: Identity) -> Self {
         let ledger = Ledger::new(telling.ledger.clone());
-        Self { identity, telling, ledger, pending: Arc::default() }
+        Self { identity, telling, ledger, curtain: Curtain::default(), pending: Arc::default() }
     }
 
     /// Who reports.
@@ -134,7 +145,18 @@ impl Reporter {
         }
     }
 
+    /// Shows what the start does, on a thread of its own, until anything else is told.
+    pub(super) fn show(&self, board: Arc<Board>) {
+        let reporter = self.clone();
+        let tell = move |slow: &Slow, timeline: &Timeline| {
+            let report = Report::progress(slow, timeline, &reporter.now());
+            stderr::write(if reporter.telling.json { report.json() } else { report.text().to_owned() });
+        };
+        self.curtain.show(Progress::new(board), self.telling.live, tell);
+    }
+
     fn print(&self, report: &Report, in_full: bool) {
+        self.curtain.close();
         stderr::write(match (self.telling.json, in_full) {
             (true, _) => report.json(),
             (false, true) => report.text().to_owned(),

@@ -10,12 +10,20 @@ use super::reporter::in_time;
 /// Writes what the operator must see. A closed stderr changes nothing: there is nobody to tell. Nor does one
 /// that nobody reads: a full pipe must neither keep the process nor delay its end twice (invariant 11).
 pub(super) fn write(text: String) {
-    static STUCK: AtomicBool = AtomicBool::new(false);
     if STUCK.load(Ordering::Relaxed) {
         return;
     }
     let written = in_time(move || {
         let _nobody_reads = io::stderr().lock().write_all(text.as_bytes());
     });
-    STUCK.store(written.is_none(), Ordering::Relaxed);
+    if written.is_none() {
+        give_up();
+    }
 }
+
+/// Nobody reads: nothing more is written.
+pub(super) fn give_up() {
+    STUCK.store(true, Ordering::Relaxed);
+}
+
+static STUCK: AtomicBool = AtomicBool::new(false);

@@ -8,13 +8,15 @@ use std::{
 };
 
 use tokio_util::sync::CancellationToken;
+use tracing::info_span;
 
 use crate::{
     contract::{
+        analysis::Analysis,
         context::{ServeContext, StageContext},
         event::{Event, EventSink},
         needs::{Handle, Take},
-        outcome::StartupError,
+        outcome::{StageFailure, StartupError},
         stage::Stage,
     },
     engine::{
@@ -167,6 +169,34 @@ impl Startup {
         self
     }
 
+    /// Explains failures of the start and of `serve` that only the application knows: an error of its own gets a
+    /// code, facts and actions in one place, whatever hook it comes from. Analysers are asked in the order in which
+    /// they were added, and the first that answers is heard; after them the library looks at what the operating
+    /// system said. It changes what is reported and the exit code, not whether a stage tries again. One that panics
+    /// is not heard. It must return quickly.
+    ///
+    /// ```
+    /// # use solostart::{Analysis, Env, ErrorKind, FailureCode, Startup, WorkerMode};
+    /// # #[derive(Debug, thiserror::Error)]
+    /// # #[error("the licence ended")]
+    /// # struct LicenceError { ended: String }
+    /// # let mut startup = Startup::new("shop", Env::from_process("SHOP"), WorkerMode::Single);
+    /// const EXPIRED: FailureCode =
+    ///     FailureCode::new("shop.licence-expired", ErrorKind::Config, "The licence has expired");
+    ///
+    /// startup.analyse(|failure| {
+    ///     let licence = failure.error.find::<LicenceError>()?;
+    ///     Some(Analysis::default().code(EXPIRED).fact("ended", &licence.ended).hint("Buy a new one."))
+    /// });
+    /// ```
+    pub fn analyse(
+        &mut self,
+        analyser: impl Fn(&StageFailure) -> Option<Analysis> + Send + Sync + 'static,
+    ) -> &mut Self {
+        self.plan.analysers.push(Box::new(analyser));
+        self
+    }
+
     /// The stage that every other one depends on, for those who want to name it.
     #[must_use]
     pub fn worker_mode(&self) -> Handle<WorkerLock> {
@@ -279,6 +309,8 @@ impl Startup {
     /// Reads the library's own variables, then checks everything that can be checked before anything
     /// runs: the environment first, because it can be mended without a new version.
     pub(crate) fn prepare(mut self) -> Result<Ready, Box<StartupError>> {
+        let instance = self.instance.short();
+        let span = info_span!(target: "solostart", "startup", service = self.name, instance);
         let limits = self.limits();
         let given_up = CancellationToken::new();
         let mut config = self.worker_config(given_up.clone());
@@ -302,7 +334,7 @@ impl Startup {
             self.env.check().map_err(|problems| broken("configuration", problems.into_stage_error()))?;
         // It is set here and nowhere else, and `prepare` consumes the start-up.
         let _set_before = self.acquire.set(acquire);
-        let prepared = Prepared::new(self.plan, limits, self.sink.take())?;
+        let prepared = Prepared::new(self.plan, limits, self.sink.take())?.within(span);
         Ok(Ready {
             prepared,
             limits,

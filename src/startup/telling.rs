@@ -1,6 +1,7 @@
 //! How reports reach the operator, as the environment says.
 
 use std::{
+    io::{self, IsTerminal},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -12,6 +13,8 @@ use super::Startup;
 pub(crate) struct Telling {
     /// One JSON object a line on stderr, instead of text.
     pub(crate) json: bool,
+    /// Whether stderr is a terminal on which lines can be drawn again.
+    pub(crate) live: bool,
     /// How long to stay after a failed start.
     pub(crate) hold: Duration,
     /// The file of the last report.
@@ -49,8 +52,11 @@ impl Startup {
         };
         let data_dir = self.data_dir();
         let name = &self.name;
+        // The name of a terminal without any abilities: terminfo(5).
+        let terminal = env.raw("TERM").filter(|terminal| *terminal != "dumb" && !terminal.is_empty());
         Telling {
             json,
+            live: !json && terminal.is_some() && io::stderr().is_terminal(),
             hold,
             report_file: path(
                 "REPORT_FILE",

@@ -14,7 +14,15 @@ use std::{
     time::Duration,
 };
 
-use solostart::{Hint, ServeContext, StageContext, StageResult, Startup};
+use solostart::{Analysis, ErrorKind, FailureCode, Hint, ServeContext, StageContext, StageResult, Startup};
+
+const LICENCE_EXPIRED: FailureCode =
+    FailureCode::new("testapp.licence-expired", ErrorKind::Config, "The licence has expired");
+
+/// An error that only this application knows.
+#[derive(Debug, thiserror::Error)]
+#[error("the licence ended on {0}")]
+struct Licence(&'static str);
 
 fn main() -> ExitCode {
     solostart::run("testapp", |startup| {
@@ -31,19 +39,28 @@ fn main() -> ExitCode {
             .describe("A file that no test damages. The kernel says there whether two work at once.")
             .path()
             .optional();
+        startup.analyse(|failure| {
+            let Licence(ended) = failure.error.find()?;
+            let analysis = Analysis::default().code(LICENCE_EXPIRED).fact("ended", *ended);
+            Some(analysis.hint("Put the new licence into /data/licence.txt."))
+        });
         plan(startup, &scenario, witness)
     })
 }
 
 /// `worker-mode -> base -> subject`, then serve. What the scenario says happens in `subject`.
 fn plan(startup: &mut Startup, scenario: &str, witness: Option<PathBuf>) -> StageResult<()> {
+    // What is said while lines are drawn again and again stands between them: here the lines are what counts.
+    let is_quiet = scenario.starts_with("slow-");
     let base = startup
         .stage("base", (), async move |_cx, ()| {
             eprintln!("base starts");
             Ok(witness.as_deref().map(testify).transpose()?)
         })
-        .stop(async |_base, _cx| {
-            eprintln!("base stopped");
+        .stop(async move |_base, _cx| {
+            if !is_quiet {
+                eprintln!("base stopped");
+            }
             Ok(())
         })
         .required();
@@ -64,7 +81,7 @@ fn plan(startup: &mut Startup, scenario: &str, witness: Option<PathBuf>) -> Stag
     startup.serve(subject, async move |cx: ServeContext, _subject: Arc<()>| match serving.as_str() {
         "serve-error" => Err("the listener broke").hint("look at the network"),
         "serve-panic" => panic!("the listener broke"),
-        "finish" => Ok(()),
+        "finish" | "slow-finish" => Ok(()),
         "serve-hang" => pending().await,
         "serve-block" => block(),
         "serve-await-blocking" => await_blocking().await,
@@ -86,6 +103,11 @@ fn testify(witness: &Path) -> io::Result<File> {
 }
 
 async fn start(scenario: &str, cx: StageContext) -> StageResult<()> {
+    if let Some(how) = scenario.strip_prefix("slow-") {
+        cx.step("migration 8/12");
+        tokio::time::sleep(Duration::from_millis(1200)).await;
+        return if how == "error" { Err("no luck today".into()) } else { Ok(()) };
+    }
     cx.step("begin");
     cx.on_rollback(async || {
         eprintln!("subject undone");
@@ -114,6 +136,16 @@ async fn start(scenario: &str, cx: StageContext) -> StageResult<()> {
             await_blocking().await
         }
         "block" => block(),
+        "licence" => Err(io::Error::other(Licence("2026-10-01")).into()),
+        "listener" => {
+            let first = std::net::TcpListener::bind("127.0.0.1:0")?;
+            let address = first.local_addr()?;
+            let second = std::net::TcpListener::bind(address);
+            second.map_err(|error| {
+                io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
+            })?;
+            Ok(())
+        }
         "child" => {
             let null = Stdio::null;
             let child =

@@ -25,7 +25,12 @@ fn engine(plan: Plan) -> Engine {
     let order = plan.graph.order().unwrap();
     let cells = plan.specs.iter().map(|spec| Cell::new(spec.optional, limits().stage)).collect();
     let board = Board::new(plan.graph, order, cells, None);
-    let hooks = Hooks { specs: plan.specs, serve: plan.serve, serve_needs: plan.serve_needs };
+    let hooks = Hooks {
+        specs: plan.specs,
+        serve: plan.serve,
+        serve_needs: plan.serve_needs,
+        analysers: plan.analysers,
+    };
     Engine::new(board, limits(), hooks)
 }
 

@@ -113,7 +113,12 @@ impl Chart {
         let title = saved.rendered.lines().find(|line| !line.starts_with('=')).unwrap_or_default();
         let title = title.split(": ").next().unwrap_or_default();
         let title = title.split_whitespace().collect::<Vec<_>>().join(" ");
-        let rows: Vec<Row> = saved.stages.into_iter().map(Row::from).collect();
+        let mut rows: Vec<Row> = saved.stages.into_iter().map(Row::from).collect();
+        // How far each stage came is noted before the rollback, so that the report says what had been up.
+        let back = saved.rollback.map(|rollback| rollback.order).unwrap_or_default();
+        for row in rows.iter_mut().filter(|row| row.look == Look::Up && back.contains(&row.name)) {
+            row.look = Look::RolledBack;
+        }
         let ends = rows.iter().filter_map(|row| Some(row.start_ms? + row.ms?));
         let total = ends.fold(saved.elapsed_ms.unwrap_or_default(), f64::max);
         (!rows.is_empty()).then(|| Self::new(&title, &from, total, rows))
@@ -176,6 +181,12 @@ struct Saved {
     process: SavedProcess,
     stages: Vec<StageLine>,
     elapsed_ms: Option<f64>,
+    rollback: Option<SavedRollback>,
+}
+
+#[derive(Deserialize)]
+struct SavedRollback {
+    order: Vec<String>,
 }
 
 #[derive(Deserialize)]

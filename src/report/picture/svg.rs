@@ -54,7 +54,7 @@ impl Shown {
         writeln!(out, "<title>{title}</title>")?;
         writeln!(
             out,
-            "<desc>Stages by the time at which they began. A thin line is waiting, a bar the stage's own time; \
+            "<desc>Stages by the time at which they began. A dotted line is waiting, a bar the stage's own time; \
              a dark outline marks the critical path; hatching marks what failed.</desc>"
         )?;
         out.push_str(PATTERN);
@@ -81,11 +81,11 @@ impl Shown {
         }
         let more = match chart.hidden {
             0 => String::new(),
-            hidden => format!("   and {hidden} faster stages"),
+            hidden => format!("; and {hidden} faster stages"),
         };
         writeln!(
             out,
-            r##"<text x="{MARGIN}" y="{}" fill="#555">dark outline: critical path   thin line: waiting for prerequisites   hatched: failed{more}</text>"##,
+            r##"<text x="{MARGIN}" y="{}" fill="#555">dark outline: critical path; dotted line: waiting for prerequisites; hatched: failed{more}</text>"##,
             bottom + 44.0
         )?;
         out.push_str("</svg>\n");
@@ -103,8 +103,8 @@ impl Shown {
             };
             return writeln!(
                 out,
-                r##"<text x="{:.1}" y="{base}" fill="#666">{}{}</text>"##,
-                self.left,
+                r##"<text x="{:.1}" y="{base}" fill="#555">{}{}</text>"##,
+                self.left + 6.0,
                 row.look.word(),
                 escape(&needs)
             );
@@ -138,7 +138,7 @@ impl Shown {
             if anchor == "end" && at - length < self.left { (x + 6.0, "start") } else { (at, anchor) };
         writeln!(
             out,
-            r##"<text x="{at:.1}" y="{base}" text-anchor="{anchor}" fill="#111" stroke="#fff" stroke-width="3" paint-order="stroke">{says}</text>"##
+            r##"<text x="{at:.1}" y="{base}" text-anchor="{anchor}" fill="#111" stroke="#fff" stroke-width="6" stroke-linejoin="round" paint-order="stroke">{says}</text>"##
         )
     }
 }

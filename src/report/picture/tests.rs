@@ -10,11 +10,11 @@ fn failed() -> Chart {
     };
     let report = json!({
         "service": "banboard", "version": "1.4.2", "ts": "2026-11-20T09:27:52.104Z", "elapsed_ms": 3665,
-        "process": {"instance": "7f3c19d2"},
+        "process": {"instance": "7f3c19d2"}, "rollback": {"order": ["cache", "database", "worker-mode"]},
         "rendered": "====\nSTARTUP FAILED  http-session  [http.dns]     exit 69 (UNAVAILABLE)\n====\nmore: x\n",
         "stages": [
-            stage("worker-mode", &[], "stopped", Some((0.0, 43.2)), true),
-            stage("database", &["worker-mode"], "stopped", Some((43.2, 612.0)), true),
+            stage("worker-mode", &[], "up", Some((0.0, 43.2)), true),
+            stage("database", &["worker-mode"], "up", Some((43.2, 612.0)), true),
             stage("cache", &["database"], "stopped", Some((655.2, 88.0)), false),
             stage("http-session", &["database"], "failed", Some((655.2, 3010.0)), true),
             stage("scheduler", &["cache", "http-session"], "not-started", None, false),

@@ -7,7 +7,7 @@ use crate::{
     codes,
     contract::{outcome::StopReport, state::StopReason},
     error::ErrorKind,
-    report::{Attempt, Report},
+    report::{Attempt, Report, Slow},
 };
 
 static SCHEMA: LazyLock<jsonschema::Validator> = LazyLock::new(|| {
@@ -84,6 +84,7 @@ fn every_kind_of_report_is_what_the_schema_says() {
     let incomplete = StopSummary { problems: vec![problem], ..StopSummary::default() };
     let failed = failure("serve", StageError::from("the listener broke"));
     let reports = [
+        (Report::progress(&slow("migration 8/12"), &timeline, &id), "startup.progress"),
         (Report::ready(&timeline, &[], &[], &id), "startup.ready"),
         (Report::interrupted(&error, &id), "startup.interrupted"),
         (Report::stopped(&stopped(None, StopSummary::default()), &id), "service.stopped"),
@@ -99,6 +100,28 @@ fn every_kind_of_report_is_what_the_schema_says() {
     for (report, event) in reports {
         assert_eq!(valid(&report)["event"], event);
     }
+}
+
+fn slow(step: &str) -> Slow {
+    Slow { stage: "database".into(), running: ms(20_400), step: Some(step.to_owned()), blocks: false }
+}
+
+#[test]
+fn progress_as_data_names_the_stage_alone() {
+    let stages = ["worker-mode", "database", "cache"].map(|name| times(name, StageState::Starting, 20_400));
+    let timeline = Timeline { stages: stages.to_vec(), total: ms(21_000) };
+    let report = valid(&Report::progress(&slow("migration 8/12"), &timeline, &identity()));
+    assert_eq!(report["message"], "STARTING  database 20 s, migration 8/12");
+    assert_eq!((&report["stage"], &report["elapsed_ms"]), (&json!("database"), &json!(21_000)));
+    assert_eq!((&report["level"], &report["exit_code"]), (&json!("INFO"), &Value::Null));
+    let stages: Vec<&Value> = report["stages"].as_array().unwrap().iter().map(|each| &each["name"]).collect();
+    assert_eq!(stages, ["database"]);
+    let blocking = Slow { step: None, blocks: true, running: ms(80_000), ..slow("") };
+    let report = valid(&Report::progress(&blocking, &timeline, &identity()));
+    assert_eq!(report["message"], "STARTING  database 1 min 20 s, it blocks its thread");
+    let hostile = slow("get https://user:S3CRET@host/a?token=T0KEN\x1b[2J\nREADY in 0 ms");
+    let line = Report::progress(&hostile, &timeline, &identity()).text().to_owned();
+    assert_eq!(line, "STARTING  database 20 s, get https://host/a\\u{1b}[2J READY in 0 ms\n");
 }
 
 #[test]

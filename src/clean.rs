@@ -10,17 +10,17 @@ use std::fmt::{self, Write};
 const WINDOW: usize = 4096;
 
 /// `text` on one line, at most about `most` characters long.
-pub(super) fn clean(text: &str, most: usize) -> String {
+pub(crate) fn clean(text: &str, most: usize) -> String {
     escape(text, most, false)
 }
 
 /// `text` with its line breaks, at most about `most` characters long.
-pub(super) fn clean_lines(text: &str, most: usize) -> String {
+pub(crate) fn clean_lines(text: &str, most: usize) -> String {
     escape(text, most, true)
 }
 
 /// What `value` displays, on one line. It is not asked to go on once enough is written.
-pub(super) fn clean_display(value: &dyn fmt::Display, most: usize) -> String {
+pub(crate) fn clean_display(value: &dyn fmt::Display, most: usize) -> String {
     let mut written = Bounded(String::new());
     // An error means that the window is full, or that `value` cannot say more: both end the text here.
     let _ended_early = write!(written, "{value}");

@@ -1,0 +1,143 @@
+//! What the operating system said, where nobody else has said what it means: an error that a hook passed on
+//! with `?` still tells the operator what to do.
+
+use std::{
+    io::{self, ErrorKind as Io},
+    net::SocketAddr,
+};
+
+use super::Analysis;
+use crate::error::{ErrorKind, StageError};
+
+/// What the messages of a failure name.
+#[derive(Default)]
+struct Named {
+    address: Option<SocketAddr>,
+    path: Option<String>,
+}
+
+/// The analysis of an error that nobody classified and that the operating system is behind.
+pub(super) fn analyse(error: &StageError) -> Option<Analysis> {
+    if !error.is_unclassified() {
+        return None;
+    }
+    let mut causes = error.causes().filter_map(|cause| cause.downcast_ref::<io::Error>());
+    causes.find_map(|cause| of(cause, || Named::by(error)))
+}
+
+fn of(cause: &io::Error, named: impl FnOnce() -> Named) -> Option<Analysis> {
+    // The standard library has no kind for these.
+    if cause.raw_os_error().is_some_and(|code| [EMFILE, ENFILE].contains(&code)) {
+        return Some(analysis(ErrorKind::Config).hint("Allow more open files: `ulimits: nofile: 65536`"));
+    }
+    if is_name_lookup(cause) {
+        return Some(
+            analysis(ErrorKind::Unavailable)
+                .hint("Check that the host name is spelt right, and that it resolves from here.")
+                .hint("In Compose: the name of a service, and both services on the same network."),
+        );
+    }
+    of_kind(cause.kind(), named)
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "most kinds say nothing that an operator could act on")]
+fn of_kind(kind: Io, named: impl FnOnce() -> Named) -> Option<Analysis> {
+    Some(match kind {
+        Io::AddrInUse => in_use(named().address),
+        Io::AddrNotAvailable => of_address(analysis(ErrorKind::Config), named().address)
+            .hint("No interface of this machine has that address; 0.0.0.0 or [::] means all of them."),
+        Io::PermissionDenied => denied(&named()),
+        Io::NotFound => of_path(analysis(ErrorKind::Config), named().path, "See what is there").hint(MOUNTED),
+        Io::ReadOnlyFilesystem => {
+            of_path(analysis(ErrorKind::Config), named().path, "See what is mounted there")
+                .hint("Mount that place writable: a volume, or `tmpfs:` for what need not last.")
+        }
+        Io::StorageFull | Io::QuotaExceeded => analysis(ErrorKind::Io)
+            .hint("Free some space, or give the volume more. See which one is full: df -h"),
+        Io::ConnectionRefused
+        | Io::ConnectionReset
+        | Io::ConnectionAborted
+        | Io::TimedOut
+        | Io::HostUnreachable
+        | Io::NetworkUnreachable
+        | Io::NetworkDown => of_address(analysis(ErrorKind::Unavailable), named().address)
+            .hint("Check that the other side runs, and that its host and port are right as seen from here."),
+        _ => return None,
+    })
+}
+
+const MOUNTED: &str =
+    "In a container only what is in the image or mounted is there: check `volumes:` and `secrets:`.";
+
+fn analysis(kind: ErrorKind) -> Analysis {
+    Analysis::default().kind(kind)
+}
+
+fn in_use(address: Option<SocketAddr>) -> Analysis {
+    let command = match address {
+        Some(address) => format!("ss -ltnp 'sport = :{}'", address.port()),
+        None => "ss -ltnp".to_owned(),
+    };
+    // Whoever listens there may be on its way out.
+    of_address(analysis(ErrorKind::Temporary), address)
+        .hint(format!("See which process listens there: {command}"))
+        .hint("Stop that process, or give this service another port.")
+}
+
+fn denied(named: &Named) -> Analysis {
+    let process = format!("uid {}, gid {}", rustix::process::getuid(), rustix::process::getgid());
+    let analysis = analysis(ErrorKind::Permission).fact("process", process);
+    match named.address {
+        Some(address) if address.port() < 1024 => of_address(analysis, Some(address))
+            .hint("Only root may listen below port 1024: give this service a higher port."),
+        _ => of_path(analysis, named.path.clone(), "See who owns it")
+            .hint("Give it to the user that this process runs as, or run the service as its owner."),
+    }
+}
+
+fn of_address(analysis: Analysis, address: Option<SocketAddr>) -> Analysis {
+    address.into_iter().fold(analysis, |analysis, address| analysis.fact("address", address.to_string()))
+}
+
+fn of_path(analysis: Analysis, path: Option<String>, what: &str) -> Analysis {
+    path.into_iter().fold(analysis, |analysis, path| {
+        let command = format!("{what}: ls -ld {path}");
+        analysis.fact("path", path).hint(command)
+    })
+}
+
+/// `getaddrinfo` has error numbers of its own, so the standard library can tell it by its message alone:
+/// <https://github.com/rust-lang/rust/blob/1.95.0/library/std/src/sys/net/connection/socket/mod.rs>.
+fn is_name_lookup(cause: &io::Error) -> bool {
+    cause.raw_os_error().is_none() && cause.to_string().starts_with("failed to lookup address information")
+}
+
+/// What may stand around a word.
+const AROUND: [char; 7] = ['"', '\'', '`', '(', ')', ',', ';'];
+
+/// Too many open files: in this process, and in all of them. The numbers are the same on every Linux and BSD.
+const EMFILE: i32 = 24;
+const ENFILE: i32 = 23;
+
+impl Named {
+    /// An error of the operating system does not say what it is about; those around it often do.
+    fn by(error: &StageError) -> Self {
+        let mut named = Self::default();
+        for message in error.chain() {
+            for word in message.split_whitespace() {
+                let word = word.trim_start_matches(AROUND).trim_end_matches([':', '.']);
+                let word = word.trim_end_matches(AROUND);
+                named.address = named.address.or_else(|| word.parse().ok());
+                named.path = named.path.or_else(|| is_plain_path(word).then(|| word.to_owned()));
+            }
+        }
+        named
+    }
+}
+
+/// Whether it is a path that can stand in a command as it is. What an error says may come from anywhere, and
+/// commands are pasted.
+fn is_plain_path(word: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+@".contains(&byte);
+    word.len() > 1 && word.len() <= 200 && word.starts_with('/') && word.bytes().all(is_plain)
+}
