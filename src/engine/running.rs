@@ -2,12 +2,16 @@
 
 use std::{
     fmt,
+    future::Future,
+    pin::Pin,
     sync::{Arc, PoisonError},
+    time::Duration,
 };
 
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
+    time::{MissedTickBehavior, interval},
 };
 
 use super::{Command, Engine, Hooks, Limits, SharedOutputs, defect, plan::Plan};
@@ -43,12 +47,37 @@ impl Control {
     }
 }
 
+/// What the engine's own task does over and over, beside its work, from the first stage to the last stop.
+///
+/// Whoever sees it happen knows that the runtime schedules, that its timers run and that the engine does not
+/// keep its thread: a ticker of its own would go on when all of that hangs.
+pub(crate) struct Pulse {
+    pub(crate) every: Duration,
+    /// It must return at once.
+    pub(crate) beat: Box<dyn Fn() + Send>,
+}
+
+impl Pulse {
+    async fn through(self, mut engine: Pin<Box<dyn Future<Output = StopReport> + Send>>) -> StopReport {
+        let mut beats = interval(self.every);
+        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                report = &mut engine => return report,
+                _ = beats.tick() => (self.beat)(),
+            }
+        }
+    }
+}
+
 /// A start that was checked but not begun.
 pub(crate) struct Prepared {
     engine: Engine,
     commands: mpsc::UnboundedReceiver<Command>,
     pub(crate) control: Control,
     pub(crate) board: Arc<Board>,
+    pub(crate) pulse: Option<Pulse>,
 }
 
 impl Prepared {
@@ -65,18 +94,21 @@ impl Prepared {
         let hooks = Hooks { specs: plan.specs, serve: plan.serve, serve_needs: plan.serve_needs };
         let engine = Engine::new(board.clone(), limits, hooks);
         let (sender, commands) = mpsc::unbounded_channel();
-        Ok(Self { engine, commands, control: Control(sender), board })
+        Ok(Self { engine, commands, control: Control(sender), board, pulse: None })
     }
 
     /// Starts the service, and returns when it is ready or rolled back.
     pub(crate) async fn start(self) -> Result<Running, Box<StartupError>> {
-        let Self { engine, commands, control, board } = self;
+        let Self { engine, commands, control, board, pulse } = self;
         let outputs = engine.outputs.clone();
         let (ready, is_ready) = oneshot::channel();
         // Driven from `block_on` of a multi-thread runtime, every hand-over would wake the main thread,
         // which costs 20 to 40 times as much as between workers (docs/performance.md).
         #[expect(clippy::disallowed_methods, reason = "the engine's one task; `Running` waits for it")]
-        let task = tokio::spawn(engine.run(commands, ready));
+        let task = match pulse {
+            None => tokio::spawn(engine.run(commands, ready)),
+            Some(pulse) => tokio::spawn(pulse.through(Box::pin(engine.run(commands, ready)))),
+        };
         match is_ready.await {
             Ok(Ok(())) => Ok(Running { control, outputs, board, task }),
             Ok(Err(error)) => Err(error),
@@ -169,9 +201,9 @@ fn failure(stage: impl Into<StageName>, phase: FailurePhase, error: StageError) 
         step: None,
         steps: Vec::new(),
         error,
-        elapsed: std::time::Duration::ZERO,
+        elapsed: Duration::ZERO,
         attempts: 1,
-        at: std::time::Duration::ZERO,
+        at: Duration::ZERO,
     }
 }
 
@@ -183,6 +215,6 @@ pub(crate) fn broken(stage: impl Into<StageName>, error: StageError) -> Box<Star
         cancelled: Vec::new(),
         never_started: Vec::new(),
         rollback: StopSummary::default(),
-        timeline: Timeline { stages: Vec::new(), total: std::time::Duration::ZERO },
+        timeline: Timeline { stages: Vec::new(), total: Duration::ZERO },
     })
 }
