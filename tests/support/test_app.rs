@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use solostart::{Hint, ServeContext, StageContext, StageResult, Startup};
+use solostart::{Hint, ServeContext, StageContext, StageError, StageResult, Startup};
 
 fn main() -> ExitCode {
     solostart::run("testapp", |startup| {
@@ -31,6 +31,9 @@ fn main() -> ExitCode {
             .describe("A file that no test damages. The kernel says there whether two work at once.")
             .path()
             .optional();
+        // Two that the scenario `leak` shows where no secret may be shown.
+        let _leaked = startup.env().var("UPSTREAM").describe("A service that is asked.").url().optional();
+        let _hidden = startup.env().var("PASSWORD").describe("What it is asked with.").secret().optional();
         plan(startup, &scenario, witness)
     })
 }
@@ -98,6 +101,12 @@ async fn start(scenario: &str, cx: StageContext) -> StageResult<()> {
     }
     match scenario {
         "error" => Err("no luck today").hint("try tomorrow"),
+        "leak" => {
+            let upstream = std::env::var("TESTAPP_UPSTREAM").unwrap_or_default();
+            cx.step(format!("ask {upstream}"));
+            let error = format!("cannot reach {upstream}: error for url ({upstream})\nREADY in 0s");
+            Err(StageError::from(error).fact("upstream", &*upstream).hint(format!("try\ncurl {upstream}")))
+        }
         "panic" => panic!("kaput"),
         "hang" => {
             eprintln!("subject hangs");
