@@ -23,6 +23,9 @@ mod support;
 /// What every plant begins with. Nothing else that a service tells does.
 const PLANT: &str = "pLaNt";
 
+/// What a failure leaves. A proxy that is a plant, too, keeps the webhook from being reached.
+const ALL_BUT_THE_WEBHOOK: &[&str] = &["ledger.json", "termination-log", "start.svg"];
+
 /// Where a service runs, and all that it could tell something to.
 struct Place {
     dir: TempDir,
@@ -107,7 +110,7 @@ impl Place {
 
     /// Runs it once in each form, and looks for plants in all that is told.
     #[track_caller]
-    fn look(&self, exit: i32, told: &str) {
+    fn look(&self, exit: i32, told: &str, sinks: &[&str]) {
         let (mut said, format) = (Vec::new(), format!("{}_LOG_FORMAT", self.prefix));
         for form in ["text", "json"] {
             let ended = Process::start(self.command().env(&format, form)).wait();
@@ -136,6 +139,13 @@ impl Place {
         said.extend(self.receiver.rest().into_iter().map(|request| ("webhook".to_owned(), request.body)));
         for dir in ["data", "run"] {
             read_all(&self.path(dir), &mut said);
+        }
+        // Where nothing was told, nothing could be found.
+        for wanted in [&["sd_notify", "report.json", "app.prom"], sinks].concat() {
+            assert!(
+                said.iter().any(|(sink, text)| sink.ends_with(wanted) && !text.is_empty()),
+                "no {wanted}"
+            );
         }
         for (sink, text) in said {
             let at = text.find(PLANT);
@@ -192,8 +202,7 @@ fn no_secret_of_the_reference_service_is_told_anywhere() {
         // The service that it asks is not there.
         place.set("BANBOARD_HTTP_RETRY_BUDGET", "200ms");
         place.set("BANBOARD_LISTEN", "127.0.0.1:0");
-        place.look(69, "http.");
-        assert!(!place.path("data/app.prom").metadata().unwrap().file_type().is_dir());
+        place.look(69, "http.", ALL_BUT_THE_WEBHOOK);
     }
 }
 
@@ -209,9 +218,9 @@ fn what_an_application_lets_slip_in_an_error_a_fact_a_step_and_a_command_is_not_
         format!("postgres://{PLANT}-user:{PLANT}-pw@db.test:5432/app?password={PLANT}-q#{PLANT}-f");
     place.set("TESTAPP_UPSTREAM", &upstream.replace("postgres", "http"));
     place.set("TESTAPP_SCENARIO", "leak");
-    place.look(70, "stage.failed");
+    place.look(70, "stage.failed", &[&["webhook"], ALL_BUT_THE_WEBHOOK].concat());
     place.set("TESTAPP_SCENARIO", "finish");
-    place.look(0, "READY");
+    place.look(0, "READY", &["webhook", "start.svg"]);
 }
 
 #[test]
@@ -222,8 +231,12 @@ fn what_is_wrong_with_a_secret_is_told_without_it() {
     place.set("TESTAPP_UPSTREAM", &format!("{PLANT}\u{1b}[31m"));
     place.set("TESTAPP_LOCK_WAIT", &format!("redis://:{PLANT}@cache"));
     place.set_in_file("TESTAPP_PASSWORD", &format!("{PLANT}\u{0}\nmore {PLANT}"));
-    place.look(78, "env.invalid");
+    place.look(78, "env.invalid", &["ledger.json", "termination-log"]);
     let mut place = Place::new("test-app", "TESTAPP");
     place.set("GUNICORN_CMD_ARGS", &format!("--workers 4 --env KEY={PLANT} --certfile={PLANT}"));
-    place.look(78, "worker.count-configured");
+    let answers = place.answers("check");
+    assert!(answers.contains("GUNICORN_CMD_ARGS") && !answers.contains(PLANT), "{answers}");
+    let ended = Process::start(&mut place.command()).wait();
+    ended.assert_failed(78, "worker.count-configured");
+    assert!(!ended.stderr.contains(PLANT), "{}", ended.stderr);
 }

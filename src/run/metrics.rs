@@ -101,7 +101,6 @@ impl Metrics {
         let Some(guard) = board.published_worker().filter(|guard| guard.is_exclusive()) else { return };
         gauge!("solostart_lock_held").set(f64::from(u8::from(guard.check().is_ok())));
         // A token is microseconds since 1970, which a float holds exactly until 2255.
-        #[expect(clippy::cast_precision_loss, reason = "tokens are below 2^53")]
         gauge!("solostart_lock_token").set(guard.token().get() as f64);
         if let (Some(left), Some(locks)) = (guard.until_hard_limit(), self.0.locks.get()) {
             let age = locks.timings.hard.saturating_sub(left).as_secs_f64();
@@ -122,3 +121,6 @@ fn describe() {
     describe_counter!("solostart_stage_retries_total", "Attempts of a stage that another one followed.");
     describe_counter!("solostart_job_failures_total", "Failed runs of a scheduled job.");
 }
+
+#[cfg(test)]
+mod tests;
