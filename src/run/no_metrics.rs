@@ -8,7 +8,7 @@ use crate::{
 };
 
 #[derive(Clone, Default)]
-pub(super) struct Metrics;
+pub(super) struct Metrics {}
 
 impl Metrics {
     pub(super) fn every(&self) -> Option<Duration> {
