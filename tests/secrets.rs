@@ -62,6 +62,8 @@ impl Place {
         }
         let notify = place.path("notify");
         place.set("NOTIFY_SOCKET", notify.to_str().unwrap());
+        // The manager hears of each step that lasts.
+        place.set("WATCHDOG_USEC", "20000");
         place.set(&format!("{prefix}_ALLOW_UNSHARED_LOCK"), "overlay,tmpfs");
         place
     }

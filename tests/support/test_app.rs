@@ -104,6 +104,8 @@ async fn start(scenario: &str, cx: StageContext) -> StageResult<()> {
         "leak" => {
             let upstream = std::env::var("TESTAPP_UPSTREAM").unwrap_or_default();
             cx.step(format!("ask {upstream}"));
+            // Long enough for whoever looks at steps now and then.
+            tokio::time::sleep(Duration::from_millis(200)).await;
             let error = format!("cannot reach {upstream}: error for url ({upstream})\nREADY in 0s");
             Err(StageError::from(error).fact("upstream", &*upstream).hint(format!("try\ncurl {upstream}")))
         }
