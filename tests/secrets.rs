@@ -63,7 +63,7 @@ impl Place {
         let notify = place.path("notify");
         place.set("NOTIFY_SOCKET", notify.to_str().unwrap());
         // The manager hears of each step that lasts.
-        place.set("WATCHDOG_USEC", "20000");
+        place.set("WATCHDOG_USEC", "200000");
         place.set(&format!("{prefix}_ALLOW_UNSHARED_LOCK"), "overlay,tmpfs");
         place
     }
@@ -119,6 +119,14 @@ impl Place {
             assert_eq!(ended.code(), exit, "{}", ended.stderr);
             assert!(ended.stderr.contains(told), "{}", ended.stderr);
             said.push((format!("stderr, {form}"), ended.stderr));
+            // A manager that does not read is soon told nothing more.
+            let mut datagram = [0; 4096];
+            while let Ok(length) = self.manager.recv(&mut datagram) {
+                said.push((
+                    "sd_notify".to_owned(),
+                    String::from_utf8_lossy(&datagram[..length]).into_owned(),
+                ));
+            }
         }
         for words in [
             "env",
@@ -133,10 +141,6 @@ impl Place {
             "lock status",
         ] {
             said.push((words.to_owned(), self.answers(words)));
-        }
-        let mut datagram = [0; 4096];
-        while let Ok(length) = self.manager.recv(&mut datagram) {
-            said.push(("sd_notify".to_owned(), String::from_utf8_lossy(&datagram[..length]).into_owned()));
         }
         said.extend(self.receiver.rest().into_iter().map(|request| ("webhook".to_owned(), request.body)));
         for dir in ["data", "run"] {
