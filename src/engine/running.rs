@@ -2,12 +2,16 @@
 
 use std::{
     fmt,
+    future::Future,
+    pin::Pin,
     sync::{Arc, PoisonError},
+    time::Duration,
 };
 
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
+    time::{MissedTickBehavior, interval},
 };
 use tracing::Span;
 
@@ -44,6 +48,30 @@ impl Control {
     }
 }
 
+/// What the engine's own task does over and over, beside its work, from the first stage to the last stop.
+///
+/// Whoever sees it happen knows that the runtime schedules, that its timers run and that the engine does not
+/// keep its thread: a ticker of its own would go on when all of that hangs.
+pub(crate) struct Pulse {
+    pub(crate) every: Duration,
+    /// It must return at once.
+    pub(crate) beat: Box<dyn Fn() + Send>,
+}
+
+impl Pulse {
+    async fn through(self, mut engine: Pin<Box<dyn Future<Output = StopReport> + Send>>) -> StopReport {
+        let mut beats = interval(self.every);
+        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                report = &mut engine => return report,
+                _ = beats.tick() => (self.beat)(),
+            }
+        }
+    }
+}
+
 /// A start that was checked but not begun.
 pub(crate) struct Prepared {
     engine: Engine,
@@ -51,6 +79,7 @@ pub(crate) struct Prepared {
     pub(crate) control: Control,
     pub(crate) board: Arc<Board>,
     span: Span,
+    pub(crate) pulse: Option<Pulse>,
 }
 
 impl Prepared {
@@ -72,7 +101,7 @@ impl Prepared {
         };
         let engine = Engine::new(board.clone(), limits, hooks);
         let (sender, commands) = mpsc::unbounded_channel();
-        Ok(Self { engine, commands, control: Control(sender), board, span: Span::none() })
+        Ok(Self { engine, commands, control: Control(sender), board, span: Span::none(), pulse: None })
     }
 
     /// Says within which span the start is told.
@@ -82,13 +111,16 @@ impl Prepared {
 
     /// Starts the service, and returns when it is ready or rolled back.
     pub(crate) async fn start(self) -> Result<Running, Box<StartupError>> {
-        let Self { engine, commands, control, board, span } = self;
+        let Self { engine, commands, control, board, span, pulse } = self;
         let outputs = engine.outputs.clone();
         let (ready, is_ready) = oneshot::channel();
         // Driven from `block_on` of a multi-thread runtime, every hand-over would wake the main thread,
         // which costs 20 to 40 times as much as between workers (docs/performance.md).
         #[expect(clippy::disallowed_methods, reason = "the engine's one task; `Running` waits for it")]
-        let task = tokio::spawn(engine.run(span, commands, ready));
+        let task = match pulse {
+            None => tokio::spawn(engine.run(span, commands, ready)),
+            Some(pulse) => tokio::spawn(pulse.through(Box::pin(engine.run(span, commands, ready)))),
+        };
         match is_ready.await {
             Ok(Ok(())) => Ok(Running { control, outputs, board, task }),
             Ok(Err(error)) => Err(error),
@@ -181,9 +213,9 @@ fn failure(stage: impl Into<StageName>, phase: FailurePhase, error: StageError) 
         step: None,
         steps: Vec::new(),
         error,
-        elapsed: std::time::Duration::ZERO,
+        elapsed: Duration::ZERO,
         attempts: 1,
-        at: std::time::Duration::ZERO,
+        at: Duration::ZERO,
     }
 }
 
@@ -195,6 +227,6 @@ pub(crate) fn broken(stage: impl Into<StageName>, error: StageError) -> Box<Star
         cancelled: Vec::new(),
         never_started: Vec::new(),
         rollback: StopSummary::default(),
-        timeline: Timeline { stages: Vec::new(), total: std::time::Duration::ZERO },
+        timeline: Timeline { stages: Vec::new(), total: Duration::ZERO },
     })
 }

@@ -50,7 +50,7 @@ pub(crate) enum Event {
 
 impl Event {
     /// How the text of such a report begins.
-    pub(super) fn headline(self) -> &'static str {
+    pub(crate) fn headline(self) -> &'static str {
         match self {
             Self::CheckOk => "CHECK OK",
             Self::CheckFailed => "CHECK FAILED",

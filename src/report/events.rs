@@ -161,7 +161,22 @@ impl Report {
 
     /// Whether it is kept beyond the process: how a start went, and what failed.
     pub(crate) fn is_kept(&self) -> bool {
-        self.is_failure() || self.document.event == Event::Ready
+        self.is_failure() || self.is_ready()
+    }
+
+    /// Whether the service is ready.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.document.event == Event::Ready
+    }
+
+    /// Whether a start or a run is over, or a start has succeeded.
+    pub(crate) fn is_result(&self) -> bool {
+        self.is_kept() || matches!(self.document.event, Event::Interrupted | Event::Stopped)
+    }
+
+    /// The report as data.
+    pub(crate) fn document(&self) -> &Document {
+        &self.document
     }
 
     /// Whether this instance may not run because another one does, or might.

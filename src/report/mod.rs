@@ -31,7 +31,7 @@ mod state;
 mod words;
 
 pub(crate) use checked::{Found, LookedAt};
-pub(crate) use document::{Attempt, fingerprint};
+pub(crate) use document::{Attempt, Document, fingerprint};
 pub(crate) use emergency::{Stalled, StalledStage};
 pub(crate) use events::Report;
 pub(crate) use failure::command_failure;

@@ -1,7 +1,7 @@
 //! The way in for applications: the runtime, the signals, the watchdog, the report and the exit code.
 //! Floor 5: the only place that joins engine, locks and reports.
 
-use std::{io, process::ExitCode, thread};
+use std::{io, process::ExitCode, thread, time::Duration};
 
 use tokio::runtime::{Builder, Runtime};
 
@@ -27,16 +27,23 @@ use crate::{
 mod deliver;
 mod health_beat;
 pub(crate) mod health_file;
+#[cfg_attr(not(feature = "metrics"), path = "no_metrics.rs")]
+mod metrics;
 mod progress;
+mod pulse;
 mod reporter;
 mod signals;
 mod stderr;
 mod watchdog;
 
 use health_file::{HealthFile, Places};
+use pulse::Observers;
 use reporter::Reporter;
 use signals::StopRequest;
 use watchdog::Watchdog;
+
+/// How long a process whose right is lost may take to tell of it.
+const LAST_WORDS: Duration = Duration::from_millis(300);
 
 /// Runs an application: starts its stages, serves, and stops it clean. Call it from `main` and return
 /// what it returns.
@@ -99,8 +106,12 @@ pub fn run(name: &str, plan: impl FnOnce(&mut Startup) -> StageResult<()>) -> Ex
     };
     let request = StopRequest::listen(reporter.clone());
     startup.in_vain = reporter.in_vain();
+    let observers = Observers::hear(&mut startup, reporter.systemd());
     let exit = match planned.and_then(|()| startup.prepare()) {
-        Ok(ready) => started(ready, &mut reporter, &request, &places),
+        Ok(mut ready) => {
+            observers.look_at(&mut ready.prepared, &ready.about);
+            started(ready, &mut reporter, &request, &places)
+        }
         Err(error) => failed(&error, &reporter, None),
     };
     reporter.settle();
@@ -162,7 +173,8 @@ fn live(
     let mourner = reporter.clone();
     let stalled = Box::new(move |stalled: &Stalled| {
         mourner.tell(|identity| Report::stalled(stalled, identity));
-        mourner.settle();
+        // Where the right is lost, somebody else may start to work at any moment.
+        mourner.settle_within(if stalled.lost.is_some() { LAST_WORDS } else { deliver::PATIENCE });
     });
     let watching = Watchdog::new(board, control, limits, request.clone(), stalled)
         .watch()
@@ -170,11 +182,12 @@ fn live(
     let living = async {
         let running = prepared.start().await?;
         notes.extend(running.get(worker).and_then(|lock| lock.note()));
-        notes.extend(reporter.recovered());
+        let recovered = reporter.recovered();
+        notes.extend(recovered.clone());
         let status = running.status();
         notes.extend(status.notes());
         let (timeline, degraded) = (status.timeline(), status.degraded());
-        reporter.tell(|identity| Report::ready(&timeline, &degraded, &notes, identity));
+        reporter.ready(recovered.is_some(), |identity| Report::ready(&timeline, &degraded, &notes, identity));
         Ok(running.wait().await)
     };
     let result = runtime.block_on(async {
@@ -217,7 +230,7 @@ fn stopped(report: &StopReport, reporter: &Reporter) -> u8 {
         return 0;
     }
     let kind = report.failure.as_ref().map_or(ErrorKind::Software, |failure| failure.error.error_kind());
-    reporter.tell(|identity| Report::stop_failed(report, kind, identity));
+    reporter.stop_failed(report, kind);
     kind.exit_code()
 }
 

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use super::{reporter::PATIENCE, stderr};
+use super::{deliver::PATIENCE, stderr};
 use crate::{
     contract::{
         board::Board,

@@ -1,16 +1,15 @@
 //! Tells the operator, in the form that was asked for, and never at the price of the process's end.
 
 use std::{
-    sync::{
-        Arc, Mutex, PoisonError,
-        mpsc::{self, Receiver},
-    },
-    thread,
+    sync::{Arc, Mutex, PoisonError, mpsc::Receiver},
     time::{Duration, Instant},
 };
 
 use super::{
-    deliver,
+    deliver::{
+        self, Call, PATIENCE, in_time,
+        systemd::{Notifier, errno},
+    },
     progress::{Curtain, Progress},
     signals::StopRequest,
     stderr,
@@ -19,18 +18,15 @@ use crate::{
     clock,
     contract::{
         board::Board,
-        outcome::{StageFailure, StartupError},
+        outcome::{StageFailure, StartupError, StopReport},
         status::Timeline,
     },
     error::ErrorKind,
     instance::worker_mode::status,
     report::{Counted, Identity, Ledger, Recovered, Report, Slow, fingerprint},
     settings::EnvWarning,
-    startup::{About, Ready, Telling},
+    startup::{About, Ready, Telling, Webhook},
 };
-
-/// How long anything that tells may take: it is done for the operator, and must not keep the process.
-pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Writes each report where the operator reads it.
 #[derive(Clone)]
@@ -40,6 +36,7 @@ pub(super) struct Reporter {
     ledger: Ledger,
     /// What is shown while the service starts, and ends before anything else is told.
     curtain: Curtain,
+    systemd: Option<Notifier>,
     /// What is being delivered.
     pending: Arc<Mutex<Vec<Receiver<()>>>>,
 }
@@ -47,7 +44,14 @@ pub(super) struct Reporter {
 impl Reporter {
     pub(super) fn new(telling: Telling, identity: Identity) -> Self {
         let ledger = Ledger::new(telling.ledger.clone());
-        Self { identity, telling, ledger, curtain: Curtain::default(), pending: Arc::default() }
+        let systemd = Notifier::connect(&telling.systemd);
+        let (curtain, pending) = Default::default();
+        Self { identity, telling, ledger, curtain, systemd, pending }
+    }
+
+    /// The service manager, where there is one.
+    pub(super) fn systemd(&self) -> Option<&Notifier> {
+        self.systemd.as_ref()
     }
 
     /// Who reports.
@@ -57,7 +61,31 @@ impl Reporter {
 
     /// Makes a report, of now, and writes it.
     pub(super) fn tell(&self, make: impl FnOnce(&Identity) -> Report) {
-        self.write(&make(&self.now()), true);
+        let report = make(&self.now());
+        let call = if report.is_failure() { Call::Webhook } else { Call::Nobody };
+        self.write(report, true, call, None);
+    }
+
+    /// The service is ready. Who was called for the failures before it is called again.
+    pub(super) fn ready(&self, recovered: bool, make: impl FnOnce(&Identity) -> Report) {
+        let call = if recovered { Call::Webhook } else { Call::Nobody };
+        self.write(make(&self.now()), true, call, None);
+    }
+
+    /// The service ran and did not end well.
+    pub(super) fn stop_failed(&self, report: &StopReport, kind: ErrorKind) {
+        let errno = report.failure.as_ref().and_then(|failure| errno(&failure.error, kind));
+        let report = Report::stop_failed(report, kind, &self.now());
+        self.write(report, true, Call::Webhook, errno);
+    }
+
+    /// Nobody could be called.
+    pub(super) fn undelivered(&self, webhook: &Webhook, why: &str) {
+        let warning = EnvWarning {
+            variable: webhook.variable.clone(),
+            text: format!("{} was not told: {why}", webhook.url),
+        };
+        self.print(&Report::warning(&warning, &self.now()), true);
     }
 
     /// Tells what looks like a mistake, before anything is started.
@@ -81,7 +109,8 @@ impl Reporter {
         let report = Report::startup_failed(error, kind, &identity);
         let about_lock = error.primary.error.failure_code().name.starts_with("lock.");
         let lock = about.filter(|_| about_lock).and_then(lock);
-        self.write(&report.with_lock(lock), in_full);
+        let call = if in_full { Call::Webhook } else { Call::Nobody };
+        self.write(report.with_lock(lock), in_full, call, errno(&error.primary.error, kind));
     }
 
     /// Stays for a while after a failed start: the only brake for a platform that restarts a container
@@ -129,20 +158,27 @@ impl Reporter {
 
     /// Waits, not for long, for what is still being delivered.
     pub(super) fn settle(&self) {
-        let pending = std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner));
-        let end = Instant::now() + PATIENCE;
+        self.settle_within(PATIENCE);
+    }
+
+    /// The same where the process has still less time.
+    pub(super) fn settle_within(&self, most: Duration) {
+        let pending = std::mem::take(&mut *self.pending());
+        let end = Instant::now() + most.min(PATIENCE);
         for delivered in pending {
             let _gave_up = delivered.recv_timeout(end.saturating_duration_since(Instant::now()));
         }
     }
 
-    fn write(&self, report: &Report, in_full: bool) {
-        self.print(report, in_full);
-        if report.is_kept() {
-            let (report, telling) = (report.clone(), self.telling.clone());
-            let delivering = start(move || deliver::to_files(&report, &telling));
-            self.pending.lock().unwrap_or_else(PoisonError::into_inner).extend(delivering);
-        }
+    fn pending(&self) -> std::sync::MutexGuard<'_, Vec<Receiver<()>>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self, report: Report, in_full: bool, call: Call, errno: Option<i32>) {
+        self.print(&report, in_full);
+        let told = self.systemd.as_ref().and_then(|systemd| systemd.report(&report, errno));
+        let begun = deliver::begin(report, call, &self.telling, self);
+        self.pending().extend(told.into_iter().chain(begun));
     }
 
     /// Shows what the start does, on a thread of its own, until anything else is told.
@@ -169,20 +205,4 @@ impl Reporter {
 fn lock(about: &About) -> Option<serde_json::Value> {
     let config = about.locks.clone()?;
     in_time(move || serde_json::to_value(status(&config).ok()?).ok()).flatten()
-}
-
-/// Does `work` on a thread of its own, and waits for it no longer than a report may take. A disk or a pipe
-/// that hangs keeps only that thread.
-pub(super) fn in_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-    start(work)?.recv_timeout(PATIENCE).ok()
-}
-
-/// Begins `work` on a thread of its own. `None` where no thread can be had.
-fn start<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<Receiver<T>> {
-    let (done, result) = mpsc::channel();
-    let work = move || {
-        let _waited_no_longer = done.send(work());
-    };
-    let _thread = thread::Builder::new().name("solostart-report".to_owned()).spawn(work).ok()?;
-    Some(result)
 }

@@ -5,7 +5,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use super::reporter::in_time;
+use super::deliver::in_time;
 
 /// Writes what the operator must see. A closed stderr changes nothing: there is nobody to tell. Nor does one
 /// that nobody reads: a full pipe must neither keep the process nor delay its end twice (invariant 11).

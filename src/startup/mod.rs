@@ -32,10 +32,14 @@ use crate::{
 };
 
 mod config;
+mod notifying;
 mod telling;
 mod waits;
 mod worker_mode;
 
+#[cfg(feature = "notify")]
+pub(crate) use notifying::NotifyFormat;
+pub(crate) use notifying::{Systemd, Webhook};
 pub(crate) use telling::{Telling, refusal_file};
 pub(crate) use waits::{Shortened, Waits};
 use worker_mode::Acquire;

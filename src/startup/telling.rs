@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use super::Startup;
+use super::{
+    Startup,
+    notifying::{Systemd, Webhook},
+};
 
 /// Where and in which form to tell.
 #[derive(Clone, Debug)]
@@ -23,8 +26,14 @@ pub(crate) struct Telling {
     pub(crate) termination_log: Option<PathBuf>,
     /// The file of the drawing of the last start.
     pub(crate) timeline_svg: Option<PathBuf>,
+    /// The file of the last result, for the text file collector of `node_exporter`.
+    pub(crate) metrics_textfile: Option<PathBuf>,
     /// The file that counts failed starts.
     pub(crate) ledger: PathBuf,
+    /// Who is told of failures.
+    pub(crate) webhook: Option<Webhook>,
+    /// The service manager.
+    pub(crate) systemd: Systemd,
 }
 
 impl Startup {
@@ -76,7 +85,15 @@ impl Startup {
                 "/data/startup.svg",
                 None,
             ),
+            metrics_textfile: path(
+                "METRICS_TEXTFILE",
+                "The file of the last result, for node_exporter's text file collector.",
+                "/metrics/app.prom",
+                None,
+            ),
             ledger: data_dir.join(format!("{name}.ledger.json")),
+            webhook: self.webhook(),
+            systemd: self.systemd(),
         }
     }
 

@@ -14,7 +14,9 @@ use std::{
     time::Duration,
 };
 
-use solostart::{Analysis, ErrorKind, FailureCode, Hint, ServeContext, StageContext, StageResult, Startup};
+use solostart::{
+    Analysis, ErrorKind, FailureCode, Hint, ServeContext, StageContext, StageError, StageResult, Startup,
+};
 
 const LICENCE_EXPIRED: FailureCode =
     FailureCode::new("testapp.licence-expired", ErrorKind::Config, "The licence has expired");
@@ -44,6 +46,9 @@ fn main() -> ExitCode {
             let analysis = Analysis::default().code(LICENCE_EXPIRED).fact("ended", *ended);
             Some(analysis.hint("Put the new licence into /data/licence.txt."))
         });
+        // Two that the scenario `leak` shows where no secret may be shown.
+        let _leaked = startup.env().var("UPSTREAM").describe("A service that is asked.").url().optional();
+        let _hidden = startup.env().var("PASSWORD").describe("What it is asked with.").secret().optional();
         plan(startup, &scenario, witness)
     })
 }
@@ -120,6 +125,14 @@ async fn start(scenario: &str, cx: StageContext) -> StageResult<()> {
     }
     match scenario {
         "error" => Err("no luck today").hint("try tomorrow"),
+        "leak" => {
+            let upstream = std::env::var("TESTAPP_UPSTREAM").unwrap_or_default();
+            cx.step(format!("ask {upstream}"));
+            // Long enough for whoever looks at steps now and then.
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            let error = format!("cannot reach {upstream}: error for url ({upstream})\nREADY in 0s");
+            Err(StageError::from(error).fact("upstream", &*upstream).hint(format!("try\ncurl {upstream}")))
+        }
         "panic" => panic!("kaput"),
         "hang" => {
             eprintln!("subject hangs");

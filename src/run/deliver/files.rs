@@ -1,5 +1,4 @@
-//! Leaves reports where they outlive the process and its stderr. All of it is best effort: what cannot be
-//! delivered in time is not, and no exit code changes for it.
+//! The files in which a report outlives the process and its stderr.
 
 use std::{
     fs::OpenOptions,
@@ -20,7 +19,7 @@ use crate::{
 };
 
 /// Writes the files that `telling` names.
-pub(super) fn to_files(report: &Report, telling: &Telling) {
+pub(super) fn deliver(report: &Report, telling: &Telling) {
     let json = report.json();
     // An instance that was refused must not hide how the start of the one that runs went.
     let refused = report.is_refusal();
