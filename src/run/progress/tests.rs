@@ -7,7 +7,7 @@ use std::{
 use tokio::time::advance;
 
 use super::*;
-use crate::{Env, StageContext, Startup, WorkerMode};
+use crate::{Env, StageContext, StageResult, Startup, WorkerMode};
 
 /// A start whose two stages do not come to an end.
 fn hanging() -> Startup {
@@ -21,7 +21,7 @@ fn hanging() -> Startup {
             Ok(())
         })
         .required();
-    startup.stage("cache", (), async |_cx, ()| pending().await).required();
+    startup.stage("cache", (), async |_cx, ()| pending::<StageResult<()>>().await).required();
     startup
 }
 
