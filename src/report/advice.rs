@@ -68,6 +68,46 @@ const ADVICE: &[Advice] = &[
         ],
     },
     Advice {
+        code: codes::DB_NOT_WRITABLE,
+        restart: None,
+        actions: &["See who this is, and who owns the data: id; mount | grep -w ro"],
+    },
+    Advice {
+        code: codes::DB_CORRUPT,
+        restart: None,
+        actions: &[
+            "Copy the file, and those beside it that end in -wal and -shm, before anything else.",
+            "Restore your last backup of the file.",
+        ],
+    },
+    Advice {
+        code: codes::DB_BUSY,
+        restart: None,
+        actions: &["End the other program that uses the file, such as a `sqlite3` shell or a backup."],
+    },
+    Advice { code: codes::DB_DISK_FULL, restart: None, actions: &["See what is full: df -h; df -i"] },
+    Advice {
+        code: codes::DB_IO,
+        restart: None,
+        actions: &[
+            "Look for errors of the disk: dmesg | tail",
+            "Look for limits on the size of files: ulimit -f; quota",
+        ],
+    },
+    Advice {
+        code: codes::DB_MIGRATION_FAILED,
+        restart: Some("the same migration meets the same data on every start."),
+        actions: &[
+            "Start the version that ran before: this migration changed nothing.",
+            TELL_DEVELOPERS,
+        ],
+    },
+    Advice {
+        code: codes::DB_SCHEMA_NEWER,
+        restart: None,
+        actions: &["Start the newer version again, or restore the backup from before the upgrade."],
+    },
+    Advice {
         code: codes::DB_MIGRATION_TIMEOUT,
         restart: Some("the migration begins again on every start, with the same time limit."),
         actions: &[ALLOW_STAGE],
