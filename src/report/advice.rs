@@ -31,6 +31,8 @@ const TELL_DEVELOPERS: &str =
 /// The process does not know the cause well enough to say more.
 const NOT_KNOWN: &str = "nothing shows that this cause goes away by itself.";
 
+const UPSTREAM: &str = "once the upstream, or the URL of it, is right.";
+
 const ADVICE: &[Advice] = &[
     Advice {
         code: codes::WORKER_COUNT_CONFIGURED,
@@ -97,16 +99,15 @@ const ADVICE: &[Advice] = &[
     Advice {
         code: codes::DB_MIGRATION_FAILED,
         restart: Some("the same migration meets the same data on every start."),
-        actions: &[
-            "Start the version that ran before: this migration changed nothing.",
-            TELL_DEVELOPERS,
-        ],
+        actions: &["Start the version that ran before: this migration changed nothing.", TELL_DEVELOPERS],
     },
     Advice {
         code: codes::DB_SCHEMA_NEWER,
         restart: None,
         actions: &["Start the newer version again, or restore the backup from before the upgrade."],
     },
+    Advice { code: codes::HTTP_TLS, restart: Some(UPSTREAM), actions: &[] },
+    Advice { code: codes::HTTP_STATUS, restart: Some(UPSTREAM), actions: &[] },
     Advice {
         code: codes::DB_MIGRATION_TIMEOUT,
         restart: Some("the migration begins again on every start, with the same time limit."),

@@ -58,7 +58,8 @@ pub(crate) fn example<'d>(document: &'d str, code: &str) -> Option<&'d str> {
 
 /// The document with another report for a code.
 pub(crate) fn with_example(document: &str, code: &str, report: &str) -> String {
-    let (begin, end) = place(document, code).unwrap_or_else(|| panic!("no `### Example` with a block under {code}"));
+    let (begin, end) =
+        place(document, code).unwrap_or_else(|| panic!("no `### Example` with a block under {code}"));
     format!("{}{report}{}", &document[..begin], &document[end..])
 }
 
@@ -74,7 +75,8 @@ fn place(document: &str, code: &str) -> Option<(usize, usize)> {
 #[test]
 fn only_what_differs_from_run_to_run_is_left_out_of_a_comparison() {
     let report = "exit 78 (CONFIG)\nheld by  process 4711, state S\nFailed after 51 ms.\nshop 1.4.2  instance 7f3c19d2";
-    let later = "exit 78 (CONFIG) held by process 8, state S Failed after 2 min 05 s. shop 1.4.2 instance 00aa11bb";
+    let later =
+        "exit 78 (CONFIG) held by process 8, state S Failed after 2 min 05 s. shop 1.4.2 instance 00aa11bb";
     assert!(same(report, later));
     for other in [("78", "77"), ("state S", "state T"), ("shop", "app"), ("CONFIG", "NOPERM")] {
         assert!(!same(report, &later.replace(other.0, other.1)), "{other:?}");

@@ -3,8 +3,6 @@
 
 use std::fs;
 
-use solostart::stages::database::rusqlite::Connection;
-
 use crate::{
     cases::upstream,
     shop::{DATA, Report, Shop},
@@ -131,10 +129,19 @@ pub(crate) fn db_corrupt() -> String {
 pub(crate) fn db_busy() -> String {
     let shop = Shop::new();
     shop.starts(&[]);
-    let other = Connection::open(shop.file("shop.db")).unwrap();
-    other.execute_batch("PRAGMA journal_mode = DELETE; BEGIN EXCLUSIVE").unwrap();
+    // Another service, with a lock of its own, that was given this one's database.
+    let database = format!("{DATA}/shop.db");
+    let mut other = shop.run(&[
+        ("SHOP_FAULT", "keep-database"),
+        ("SHOP_DATA_DIR", "/srv/other"),
+        ("SHOP_LOCK_PATH", "/srv/other/shop.lock"),
+        ("SHOP_DATABASE_PATH", &database),
+    ]);
+    other.wait_for("the database is kept");
     let report = shop.fails(&[]);
-    drop(other);
+    let users = shop.sh(&format!("{} 2>&1", report.paste("fuser -v ")));
+    assert!(users.contains(&other.id().to_string()), "{users}");
+    other.kill();
     shop.starts(&[]);
     report.0
 }
@@ -160,23 +167,19 @@ pub(crate) fn db_io() -> String {
 
 pub(crate) fn db_migration_failed() -> String {
     let shop = Shop::new();
-    let report = shop.fails(&[("SHOP_FAULT", "wrong-migration")]);
-    // The version before, which knows the first migration alone.
+    shop.starts(&[("SHOP_FAULT", "same-customer")]);
+    let report = shop.fails(&[("SHOP_FAULT", "newer")]);
+    report.paste("Start the version that ran before");
     shop.starts(&[]);
     report.0
 }
 
 pub(crate) fn db_schema_newer() -> String {
     let shop = Shop::new();
-    shop.starts(&[]);
-    let schema = |version| {
-        let database = Connection::open(shop.file("shop.db")).unwrap();
-        database.pragma_update(None, "user_version", version).unwrap();
-    };
-    schema(2);
+    shop.starts(&[("SHOP_FAULT", "newer")]);
     let report = shop.fails(&[]);
-    schema(1);
-    shop.starts(&[]);
+    report.paste("tart the newer version again");
+    shop.starts(&[("SHOP_FAULT", "newer")]);
     report.0
 }
 

@@ -14,20 +14,20 @@ use solostart::{
         tasks::Tasks,
     },
 };
+use tokio::sync::Notify;
 
-const ORDERS: Migration = Migration::new("orders", "CREATE TABLE orders (number INTEGER PRIMARY KEY) STRICT;");
+const ORDERS: Migration =
+    Migration::new("orders", "CREATE TABLE orders (number INTEGER PRIMARY KEY, customer INTEGER) STRICT;");
 const GOOD: &[Migration] = &[ORDERS];
-/// The first one leaves two rows that the second one cannot do with.
-const WRONG: &[Migration] = &[
-    Migration::new("orders", "CREATE TABLE orders (number INTEGER) STRICT; INSERT INTO orders VALUES (7), (7);"),
-    Migration::new("unique-orders", "CREATE UNIQUE INDEX orders_number ON orders (number);"),
-];
+/// The newer version's. Where there are two orders with one number, it cannot be done.
+const MORE: &[Migration] =
+    &[ORDERS, Migration::new("one-customer", "CREATE UNIQUE INDEX one_customer ON orders (customer);")];
 /// Longer than any test waits.
 const SLOW: &[Migration] = &[
     ORDERS,
     Migration::new(
         "fill-orders",
-        "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n) INSERT INTO orders \
+        "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n) INSERT INTO orders (number) \
          SELECT max(n) FROM n;",
     ),
 ];
@@ -45,16 +45,16 @@ fn main() -> ExitCode {
 fn plan(startup: &mut Startup, fault: &str) {
     let env = startup.env();
     let migrations = match fault {
-        "wrong-migration" => WRONG,
+        "newer" | "wrong-migration" => MORE,
         "slow-migration" => SLOW,
         _ => GOOD,
     };
     let database = startup.add(SqliteDatabase::from_env(&env).migrations(migrations));
-    let http = startup.add(HttpSession::from_env(&env));
+    let http = startup.configure(HttpSession::from_env(&env), ()).after(database).required();
     let (starting, stopping, ending) = (fault.to_owned(), fault.to_owned(), fault.to_owned());
     let orders = startup
-        .stage("orders", database, async move |cx: StageContext, _database: Arc<Database>| {
-            read_orders(&starting, cx).await
+        .stage("orders", database, async move |cx: StageContext, database: Arc<Database>| {
+            read_orders(&starting, cx, &database).await
         })
         .after(http)
         .stop(async move |_orders, _cx| if stopping == "stop" { pending().await } else { Ok(()) })
@@ -62,15 +62,18 @@ fn plan(startup: &mut Startup, fault: &str) {
     if fault == "graph" {
         startup.stage("orders", (), async |_cx, ()| Ok(())).required();
     }
-    let mail = move |cx: RunContext, _orders: Arc<()>| send_mail(ending.clone(), cx);
+    let serving = Arc::new(Notify::new());
+    let told = serving.clone();
+    let mail = move |cx: RunContext, _orders: Arc<()>| send_mail(ending.clone(), cx, told.clone());
     let tasks = startup.add_with(Tasks::new().restarts(0).essential_task("mail", mail), orders);
-    startup.serve(tasks, async |cx: ServeContext, _tasks| {
+    startup.serve(tasks, async move |cx: ServeContext, _tasks| {
+        serving.notify_one();
         cx.shutdown_requested().await;
         Ok(())
     });
 }
 
-async fn read_orders(fault: &str, cx: StageContext) -> StageResult<()> {
+async fn read_orders(fault: &str, cx: StageContext, database: &Database) -> StageResult<()> {
     cx.step("read the open orders");
     match fault {
         "error" => Err(std::io::Error::other("order 4711 has no customer").into()),
@@ -81,6 +84,16 @@ async fn read_orders(fault: &str, cx: StageContext) -> StageResult<()> {
             eprintln!("the orders are read");
             pending().await
         }
+        "same-customer" => Ok(database
+            .write(|tx| Ok(tx.execute_batch("INSERT INTO orders (customer) VALUES (7), (7)")?))
+            .await?),
+        "keep-database" => {
+            let keep = || {
+                eprintln!("the database is kept");
+                thread::sleep(Duration::from_secs(3600));
+            };
+            Ok(database.write(move |_tx| Ok(keep())).await?)
+        }
         "block" => loop {
             thread::sleep(Duration::from_secs(3600));
         },
@@ -88,8 +101,9 @@ async fn read_orders(fault: &str, cx: StageContext) -> StageResult<()> {
     }
 }
 
-async fn send_mail(fault: String, cx: RunContext) -> StageResult<()> {
+async fn send_mail(fault: String, cx: RunContext, serving: Arc<Notify>) -> StageResult<()> {
     if fault == "task" {
+        serving.notified().await;
         return Err("the mail server closed the connection".into());
     }
     cx.cancelled().await;

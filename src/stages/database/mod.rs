@@ -179,9 +179,7 @@ impl Stage for SqliteDatabase {
 /// with the same limit would only interrupt it again.
 fn if_too_late(error: StageError, cx: &StageContext) -> StageError {
     if error.failure_code() == STARTUP_INTERRUPTED && Instant::now() >= cx.deadline() {
-        error
-            .code(DB_MIGRATION_TIMEOUT)
-            .hint("give the stage more time: the migration begins again at each start")
+        error.code(DB_MIGRATION_TIMEOUT)
     } else {
         error
     }

@@ -88,8 +88,7 @@ const BROKEN_OFF: Fault = Fault {
     ],
     ..UNREACHABLE
 };
-const LOOK_AT_IT: &str =
-    "Look at it: openssl s_client -connect <HOST>:<PORT> -servername <HOST> </dev/null";
+const LOOK_AT_IT: &str = "Look at it: openssl s_client -connect <HOST>:<PORT> -servername <HOST> </dev/null";
 const NO_TLS: Fault = Fault {
     code: HTTP_TLS,
     what: "no agreement on TLS",
@@ -99,11 +98,8 @@ const NO_TLS: Fault = Fault {
         "If it does not, the URL begins with http://",
     ],
 };
-const BAD_CERTIFICATE: Fault = Fault {
-    what: "its certificate is not accepted",
-    hints: &[LOOK_AT_IT],
-    ..NO_TLS
-};
+const BAD_CERTIFICATE: Fault =
+    Fault { what: "its certificate is not accepted", hints: &[LOOK_AT_IT], ..NO_TLS };
 const EXPIRED: Fault = Fault {
     what: "its certificate has expired",
     hints: &["Renew it on the upstream", "Is this machine's clock right? date -u", LOOK_AT_IT],
@@ -116,7 +112,11 @@ const NOT_YET_VALID: Fault = Fault {
 };
 const WRONG_NAME: Fault = Fault {
     what: "its certificate is for another name",
-    hints: &["Use the name that the certificate is for", "Or have one made for the name in the URL", LOOK_AT_IT],
+    hints: &[
+        "Use the name that the certificate is for",
+        "Or have one made for the name in the URL",
+        LOOK_AT_IT,
+    ],
     ..NO_TLS
 };
 const UNKNOWN_AUTHORITY: Fault = Fault {
@@ -144,10 +144,7 @@ const REFUSED: Fault = Fault {
     code: HTTP_STATUS,
     what: "it answers with an error",
     may_pass: false,
-    hints: &[
-        "Ask it yourself, with the whole URL: curl -v <URL>",
-        "Look into the log of the upstream",
-    ],
+    hints: &["Ask it yourself, with the whole URL: curl -v <URL>", "Look into the log of the upstream"],
 };
 const FAILING: Fault = Fault { may_pass: true, ..REFUSED };
 const UNEXPECTED: Fault = Fault {
