@@ -121,5 +121,6 @@ fn markdown_table(env: &Env) -> String {
 }
 
 fn cell(text: &str) -> String {
-    text.replace('|', "\\|").replace('\n', " ")
+    // A `<word>` would be taken for a tag, and not shown.
+    text.replace('|', "\\|").replace('<', "&lt;").replace('\n', " ")
 }

@@ -26,7 +26,7 @@ struct Advice {
 }
 
 const TELL_DEVELOPERS: &str =
-    "Send this report, and the log lines before it, to the developers of {service}.";
+    "Send this report, and the log lines before it, to the developers:\n{service} report --json";
 
 /// The process does not know the cause well enough to say more.
 const NOT_KNOWN: &str = "nothing shows that this cause goes away by itself.";
@@ -42,7 +42,11 @@ const ADVICE: &[Advice] = &[
     Advice {
         code: codes::ENV_INVALID,
         restart: Some("the same environment is read on every start."),
-        actions: &["Correct these variables in the `environment:` or `env_file:` of this service."],
+        actions: &[
+            "Correct these variables in the `environment:` or `env_file:` of this service.",
+            "See what the process really gets: {service} env",
+            "Look for whatever else is wrong before the next start: {service} check",
+        ],
     },
     Advice { code: codes::LOCK_HELD, restart: Some("the other instance must end first."), actions: &[] },
     Advice {
@@ -66,7 +70,7 @@ const ADVICE: &[Advice] = &[
         actions: &[
             "Find out what took it: a clean-up job or a restored backup that replaced the lock file, a \
              machine or container that was paused, a second deployment.",
-            "Make sure that no second {service} runs before you start it again.",
+            "Make sure that no second one runs before you start it again: {service} lock status",
         ],
     },
     Advice {
@@ -136,7 +140,7 @@ const ADVICE: &[Advice] = &[
     Advice {
         code: codes::STARTUP_INTERRUPTED,
         restart: Some("the start did not fail by itself; it was asked to end."),
-        actions: &[],
+        actions: &["See who asked: docker events --since 10m --until 0s --filter event=kill"],
     },
     Advice {
         code: codes::ROLLBACK_INCOMPLETE,
@@ -203,6 +207,7 @@ pub(super) fn defaults(code: FailureCode, of: &str, took: Duration, identity: &I
             .replace("{service}", &clean(&identity.service, 40))
             .replace("{double}", &double)
     };
+    let fill = |action: &&str| action_text(&fill(action));
     advice(code).map(|advice| advice.actions.iter().map(fill).collect()).unwrap_or_default()
 }
 

@@ -13,7 +13,7 @@ fn gist(report: &str) -> Vec<String> {
         let name = word.trim_matches(|each: char| !each.is_ascii_alphanumeric());
         let identity = name.len() == 8 && name.bytes().all(|each| each.is_ascii_hexdigit());
         let unit = ["ms", "s", "min", "m", "h", "KiB", "MiB", "GiB"].contains(&name);
-        let after_number = words.last().is_some_and(|before| before == "#");
+        let after_number = words.last().is_some_and(|before| before.ends_with('#'));
         if unit && after_number {
             continue;
         }
@@ -47,7 +47,11 @@ fn numberless(word: &str, whole: bool) -> String {
             () => {}
         }
     }
-    shown.trim_end_matches(['.', ';', ',']).to_owned()
+    let shown = shown.trim_end_matches(['.', ';', ',']);
+    // `278ms` and `1.20s` are both a time.
+    let time =
+        shown.strip_suffix("ms").or_else(|| shown.strip_suffix('s')).filter(|time| time.ends_with('#'));
+    time.unwrap_or(shown).to_owned()
 }
 
 /// The report that the document shows for a code.
