@@ -45,7 +45,7 @@ const ADVICE: &[Advice] = &[
         actions: &[
             "Correct these variables in the `environment:` or `env_file:` of this service.",
             "See what the process really gets: {service} env",
-            "Look for whatever else is wrong before the next start: {service} check",
+            "Look for what else is wrong: {service} check",
         ],
     },
     Advice { code: codes::LOCK_HELD, restart: Some("the other instance must end first."), actions: &[] },
@@ -70,7 +70,7 @@ const ADVICE: &[Advice] = &[
         actions: &[
             "Find out what took it: a clean-up job or a restored backup that replaced the lock file, a \
              machine or container that was paused, a second deployment.",
-            "Make sure that no second one runs before you start it again: {service} lock status",
+            "Make sure that no second one runs before you start it again:\n{service} lock status",
         ],
     },
     Advice {
@@ -207,7 +207,6 @@ pub(super) fn defaults(code: FailureCode, of: &str, took: Duration, identity: &I
             .replace("{service}", &clean(&identity.service, 40))
             .replace("{double}", &double)
     };
-    let fill = |action: &&str| action_text(&fill(action));
     advice(code).map(|advice| advice.actions.iter().map(fill).collect()).unwrap_or_default()
 }
 

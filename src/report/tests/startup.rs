@@ -36,7 +36,7 @@ Do this
   1. Correct these variables in the `environment:` or `env_file:` of this
      service.
   2. See what the process really gets: banboard env
-  3. Look for whatever else is wrong before the next start: banboard check
+  3. Look for what else is wrong: banboard check
 
 Restarting will NOT help: the same environment is read on every start.
 Nothing was started, and nothing is running.
