@@ -11,6 +11,7 @@ use std::{
 
 use solostart::codes;
 
+#[allow(dead_code, reason = "this file uses its own part of it")]
 mod support;
 
 fn root() -> &'static Path {
@@ -105,6 +106,20 @@ fn the_runbook_tries_a_dozen_failures_and_names_only_codes_that_there_are() {
     assert!(rows.len() >= 12, "{rows:?}");
     for code in rows {
         assert!(codes::ALL.iter().any(|known| known.name == code), "{code} is no code");
+    }
+}
+
+#[test]
+fn every_report_that_is_shown_says_what_to_do() {
+    let document = read("docs/failures.md");
+    for code in codes::ALL {
+        let section = document.split(&format!("\n## {}\n", code.name)).nth(1).unwrap();
+        let section = section.split("\n## ").next().unwrap();
+        for part in ["[TITLE]", "\nDo this\n  1. "].map(|part| part.replace("TITLE", code.name)) {
+            assert!(section.contains(&part), "{}: no {part:?}", code.name);
+        }
+        let commands = section.lines().filter(|line| line.starts_with("    "));
+        assert!(commands.count() >= 2, "{}: nothing to paste", code.name);
     }
 }
 

@@ -127,8 +127,19 @@ const ADVICE: &[Advice] = &[
             "Not only slow? Check what the last step talks to: is it running, and can it be reached?",
         ],
     },
-    Advice { code: codes::STAGE_PANICKED, restart: None, actions: &[TELL_DEVELOPERS] },
-    Advice { code: codes::STAGE_BLOCKED_EXECUTOR, restart: Some(NOT_KNOWN), actions: &[TELL_DEVELOPERS] },
+    Advice {
+        code: codes::STAGE_PANICKED,
+        restart: None,
+        actions: &["This is a defect of the application. Its place is above.", TELL_DEVELOPERS],
+    },
+    Advice {
+        code: codes::STAGE_BLOCKED_EXECUTOR,
+        restart: Some(NOT_KNOWN),
+        actions: &[
+            TELL_DEVELOPERS,
+            "For them: move the blocking call into `tokio::task::spawn_blocking` or a thread of its own.",
+        ],
+    },
     Advice {
         code: codes::STARTUP_TIMEOUT,
         restart: None,

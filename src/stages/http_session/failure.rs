@@ -235,15 +235,12 @@ impl HttpError {
 
     /// The same, with the prefix of the variables that the advice names.
     pub(super) fn for_operator_of(self, prefix: &str) -> StageError {
-        let fault = match &self {
+        let (fault, target) = match &self {
             Self::Stopped | Self::CutOff => return self.into(),
-            Self::TooLarge { .. } | Self::NotJson { .. } => &UNEXPECTED,
-            Self::Failed(failure) => failure.fault,
+            Self::TooLarge { .. } | Self::NotJson { .. } => (&UNEXPECTED, None),
+            Self::Failed(failure) => (failure.fault, failure.target.as_deref()),
         };
-        let target = match &self {
-            Self::Failed(failure) => failure.target.as_deref().and_then(|target| Url::parse(target).ok()),
-            _ => None,
-        };
+        let target = target.and_then(|target| Url::parse(target).ok());
         let mut error = StageError::new(fault.code, self);
         for hint in fault.hints {
             error = error.hint(pasteable(hint, target.as_ref()).replace("<P>", prefix));
