@@ -88,11 +88,12 @@ async fn read_orders(fault: &str, cx: StageContext, database: &Database) -> Stag
             .write(|tx| Ok(tx.execute_batch("INSERT INTO orders (customer) VALUES (7), (7)")?))
             .await?),
         "keep-database" => {
-            let keep = || {
+            let kept = database.write(|_tx| {
                 eprintln!("the database is kept");
                 thread::sleep(Duration::from_secs(3600));
-            };
-            Ok(database.write(move |_tx| Ok(keep())).await?)
+                Ok(())
+            });
+            Ok(kept.await?)
         }
         "block" => loop {
             thread::sleep(Duration::from_secs(3600));
