@@ -35,6 +35,8 @@ Not finished
 Do this
   1. Send this report, and the log lines before it, to the developers:
      banboard report --json
+  2. For them: move the blocking call into `tokio::task::spawn_blocking` or a
+     thread of its own.
 
 NOT EVERYTHING WAS STOPPED. The end of this process ends what is left.
 Restarting will NOT help: nothing shows that this cause goes away by itself.
