@@ -30,7 +30,7 @@ def read_only(world):
 
 @scenario("full volume: refused, and the report says how much space is left")
 def full(world):
-    size = "type=tmpfs", "device=tmpfs", "o=size=1m,uid=65532,mode=0750"
+    size = "type=tmpfs", "device=tmpfs", "o=size=8m,uid=65532,mode=0750"
     options = [word for each in size for word in ("--opt", each)]
     world.docker("volume", "create", *options, world.volume()).ok()
     # What is in memory lasts as long as somebody uses it.

@@ -75,7 +75,7 @@ pub(crate) fn answer(request: Request, mut startup: Startup, identity: &Identity
         Request::Graph { format } => pictures::graph(&startup, format),
         Request::Timeline { format } => pictures::timeline(&startup, format),
         Request::Report { json } => texts::report(&startup, json),
-        Request::Explain { code } => texts::explain(code.as_deref()),
+        Request::Explain { code } => texts::explain(code.as_deref(), &startup, identity),
         Request::Env { markdown } => texts::env(&mut startup, markdown),
         Request::LockStatus { json } => lock::status(&startup, json),
         Request::LockBreak { token } => lock::break_lease(&startup, token),

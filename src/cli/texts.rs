@@ -5,7 +5,8 @@ use serde::Deserialize;
 use super::{cannot, print};
 use crate::{
     files,
-    report::{catalogue, printable, printable_lines},
+    instance::data_dir::quoted,
+    report::{Identity, catalogue, printable, printable_lines},
     settings::Env,
     startup::{Startup, refusal_file},
 };
@@ -42,8 +43,8 @@ pub(super) fn report(startup: &Startup, json: bool) -> u8 {
     0
 }
 
-/// What a failure code means, or all of them in a line each.
-pub(super) fn explain(code: Option<&str>) -> u8 {
+/// What a failure code means, with this application's own names, or all of them in a line each.
+pub(super) fn explain(code: Option<&str>, startup: &Startup, identity: &Identity) -> u8 {
     let Some(code) = code else {
         for (code, title) in catalogue::all() {
             print(&format!("{code:<26} {title}\n"));
@@ -52,7 +53,10 @@ pub(super) fn explain(code: Option<&str>) -> u8 {
     };
     match catalogue::section(code) {
         Some(text) => {
-            print(text);
+            let data = printable(&quoted(&startup.data_dir()));
+            let marks = [("<app>", &identity.service), ("<P>", &identity.prefix), ("<data>", &data)];
+            let text = marks.iter().fold(text.to_owned(), |text, (mark, name)| text.replace(mark, name));
+            print(&format!("{text}\n"));
             0
         }
         None => cannot(&format!("`{code}` is not a code of the library; without a code, all are listed")),
@@ -117,5 +121,6 @@ fn markdown_table(env: &Env) -> String {
 }
 
 fn cell(text: &str) -> String {
-    text.replace('|', "\\|").replace('\n', " ")
+    // A `<word>` would be taken for a tag, and not shown.
+    text.replace('|', "\\|").replace('<', "&lt;").replace('\n', " ")
 }

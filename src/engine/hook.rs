@@ -72,5 +72,5 @@ pub(super) fn panicked(panicked: Panicked) -> StageError {
         Some(place) => StageError::new(STAGE_PANICKED, panicked.message.clone()).fact("place", place.clone()),
         None => StageError::new(STAGE_PANICKED, panicked.message.clone()),
     };
-    error.hint("This is a defect of the application: report it with the place above.").fatal()
+    error.fatal()
 }

@@ -95,7 +95,9 @@ impl Plan {
         for problem in problems {
             error = error.fact("problem", problem.to_string());
         }
-        Err(error.hint("Mend the calls that add these stages in the application's `main`."))
+        Err(error
+            .hint("Start the version that ran before: no setting can mend this one.")
+            .hint("For its developers: mend the calls that add these stages in `main`."))
     }
 
     /// Makes a stage that was just added the one that every later stage depends on (invariant 6).

@@ -279,6 +279,5 @@ pub(super) fn blocked_error() -> StageError {
         STAGE_BLOCKED_EXECUTOR,
         "its hook does not return to the runtime, so neither its time limit nor others on its thread can run",
     )
-    .hint("Move the blocking call into `tokio::task::spawn_blocking` or a thread of its own.")
     .fatal()
 }

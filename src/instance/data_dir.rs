@@ -120,9 +120,14 @@ pub(crate) fn not_writable(path: &Path, error: &io::Error) -> StageError {
     if !permission {
         return refusal.kind(crate::error::ErrorKind::Io).hint("Look for errors of the disk: dmesg | tail");
     }
+    let found = fs::metadata(path);
+    if found.as_ref().is_ok_and(|found| found.uid() == geteuid().as_raw()) {
+        // Giving it to its owner would change nothing.
+        return refusal.hint(format!("It is ours, but its mode forbids it: chmod -R u+rwX {}", quoted(path)));
+    }
     let give = owner_command(path, &mount, Surroundings::read().in_container());
     let refusal = refusal.hint(format!("Give it to the user of this process, once: {give}"));
-    let Ok(found) = fs::metadata(path) else { return refusal };
+    let Ok(found) = found else { return refusal };
     let (user, group) = (found.uid(), found.gid());
     let warning = if user == 0 { " (less safe)" } else { "" };
     refusal.hint(format!("Or run as its owner: `user: \"{user}:{group}\"` in compose.yaml{warning}"))

@@ -196,7 +196,7 @@ fn actions(findings: &[Finding<'_>]) -> Vec<String> {
     if !replicas.is_empty() {
         actions.push(format!("Run one replica of this service; {replicas} comes from whatever scales it"));
     }
-    actions.push("See what the process really gets: `docker compose config`".to_owned());
+    actions.push("See what the process really gets: docker compose config".to_owned());
     actions
 }
 

@@ -25,7 +25,7 @@ use rustix::io::Errno;
 use uuid::Uuid;
 
 use super::{
-    data_dir::{disk_full, is_full, not_writable, type_name},
+    data_dir::{disk_full, is_full, not_writable, quoted, type_name},
     flock::{self, Attempt},
     holder::{self, Content, Holder},
     lease::record::lock_name,
@@ -253,8 +253,8 @@ fn refused(path: &Path, reason: &str) -> StageError {
     let shown = path.display();
     StageError::new(codes::LOCK_UNSUPPORTED, format!("The lock file {shown} {reason}."))
         .fact("lock file", shown.to_string())
-        .hint(format!("See what it is: ls -li {}", super::data_dir::quoted(path)))
-        .hint("Move it away once no instance runs, or choose another path for the lock")
+        .hint(format!("See what it is: ls -lid {}", quoted(path)))
+        .hint(format!("Move it away once no instance runs: mv {0} {0}.old", quoted(path)))
 }
 
 /// The kernel has no lock to give on this file system: `ENOLCK`, `ENOTSUP`.

@@ -93,18 +93,23 @@ impl Owner {
         format!("process {}, says /proc/locks{state}{frozen}", self.pid)
     }
 
-    /// What lets it go on, where something keeps it from that.
-    fn to_go_on(self, rival: &Rival) -> Option<String> {
+    /// What lets it go on, where something keeps it from that, and what ends it.
+    fn to_go_on(self, rival: &Rival) -> Option<[String; 2]> {
         let pid = self.pid;
         if self.frozen {
             let host = rival.holder.as_ref().and_then(|holder| shlex::try_quote(&holder.host).ok());
             let host = host.unwrap_or("CONTAINER".into());
-            return Some(format!(
-                "It is frozen. Let it go on, if it is a paused container: docker unpause {host}"
-            ));
+            return Some([
+                format!("It is frozen. Let it go on, if it is a paused container: docker unpause {host}"),
+                format!("Or end it, which frees the lock: docker kill {host}"),
+            ]);
         }
-        matches!(self.state, Some('T' | 't'))
-            .then(|| format!("It is stopped. Let it go on: kill -CONT {pid}, or end it: kill -KILL {pid}"))
+        matches!(self.state, Some('T' | 't')).then(|| {
+            [
+                format!("It is stopped. Let it go on: kill -CONT {pid}"),
+                format!("Or end it, which frees the lock: kill -KILL {pid}"),
+            ]
+        })
     }
 }
 
@@ -207,7 +212,8 @@ fn is_outdated(holder: &Holder, owner: Option<Owner>, this: &Holder) -> bool {
 
 /// What to do about an instance that runs.
 fn to_run_one(rival: &Rival, owner: Option<Owner>, this: &Holder) -> Vec<String> {
-    let mut actions: Vec<String> = owner.and_then(|owner| owner.to_go_on(rival)).into_iter().collect();
+    let go_on = owner.and_then(|owner| owner.to_go_on(rival)).map(|[go_on, _end]| go_on);
+    let mut actions: Vec<String> = go_on.into_iter().collect();
     actions.push(who_runs(rival, owner));
     match rival.holder.as_ref().filter(|holder| holder.version != this.version) {
         Some(holder) => actions.push(format!(
@@ -226,17 +232,19 @@ fn to_run_one(rival: &Rival, owner: Option<Owner>, this: &Holder) -> Vec<String>
 
 /// What to do about an instance that holds the lock and does not answer.
 fn to_free(rival: &Rival, owner: Option<Owner>) -> Vec<String> {
-    let go_on = owner.and_then(|owner| owner.to_go_on(rival));
-    let mut actions = vec![go_on.unwrap_or_else(|| who_runs(rival, owner))];
-    if let Some(Holder { host, .. }) = &rival.holder {
-        let host = shlex::try_quote(host).unwrap_or_default();
-        actions.push(format!(
-            "A paused container? docker unpause {host}. Any other? docker kill {host}, which frees the lock"
-        ));
-    }
-    if owner.is_none() {
-        let file = quoted(&rival.lock_path);
-        actions.push(format!("No such container? See who has the file: fuser -v {file}"));
+    let mut actions = Vec::new();
+    if let Some(go_on) = owner.and_then(|owner| owner.to_go_on(rival)) {
+        actions.extend(go_on);
+    } else {
+        if let Some(Holder { host, .. }) = &rival.holder {
+            let host = shlex::try_quote(host).unwrap_or_default();
+            actions.push(format!("A paused container? Let it go on: docker unpause {host}"));
+            actions.push(format!("Or end it, which frees the lock: docker kill {host}"));
+        }
+        actions.push(match owner {
+            Some(_) => who_runs(rival, owner),
+            None => format!("No such container? See who has the file: fuser -v {}", quoted(&rival.lock_path)),
+        });
     }
     actions.push(leave_in_place(&rival.lock_path));
     actions

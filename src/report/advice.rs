@@ -26,10 +26,12 @@ struct Advice {
 }
 
 const TELL_DEVELOPERS: &str =
-    "Send this report, and the log lines before it, to the developers of {service}.";
+    "Send this report, and the log lines before it, to the developers:\n{service} report --json";
 
 /// The process does not know the cause well enough to say more.
 const NOT_KNOWN: &str = "nothing shows that this cause goes away by itself.";
+
+const UPSTREAM: &str = "once the upstream, or the URL of it, is right.";
 
 const ADVICE: &[Advice] = &[
     Advice {
@@ -40,7 +42,11 @@ const ADVICE: &[Advice] = &[
     Advice {
         code: codes::ENV_INVALID,
         restart: Some("the same environment is read on every start."),
-        actions: &["Correct these variables in the `environment:` or `env_file:` of this service."],
+        actions: &[
+            "Correct these variables in the `environment:` or `env_file:` of this service.",
+            "See what the process really gets: {service} env",
+            "Look for what else is wrong: {service} check",
+        ],
     },
     Advice { code: codes::LOCK_HELD, restart: Some("the other instance must end first."), actions: &[] },
     Advice {
@@ -64,9 +70,48 @@ const ADVICE: &[Advice] = &[
         actions: &[
             "Find out what took it: a clean-up job or a restored backup that replaced the lock file, a \
              machine or container that was paused, a second deployment.",
-            "Make sure that no second {service} runs before you start it again.",
+            "Make sure that no second one runs before you start it again:\n{service} lock status",
         ],
     },
+    Advice {
+        code: codes::DB_NOT_WRITABLE,
+        restart: None,
+        actions: &["See who this is, and who owns the data: id; mount | grep -w ro"],
+    },
+    Advice {
+        code: codes::DB_CORRUPT,
+        restart: None,
+        actions: &[
+            "Copy the file, and those beside it that end in -wal and -shm, before anything else.",
+            "Restore your last backup of the file.",
+        ],
+    },
+    Advice {
+        code: codes::DB_BUSY,
+        restart: None,
+        actions: &["End the other program that uses the file, such as a `sqlite3` shell or a backup."],
+    },
+    Advice { code: codes::DB_DISK_FULL, restart: None, actions: &["See what is full: df -h; df -i"] },
+    Advice {
+        code: codes::DB_IO,
+        restart: None,
+        actions: &[
+            "Look for errors of the disk: dmesg | tail",
+            "Look for limits on the size of files: ulimit -f; quota",
+        ],
+    },
+    Advice {
+        code: codes::DB_MIGRATION_FAILED,
+        restart: Some("the same migration meets the same data on every start."),
+        actions: &["Start the version that ran before: this migration changed nothing.", TELL_DEVELOPERS],
+    },
+    Advice {
+        code: codes::DB_SCHEMA_NEWER,
+        restart: None,
+        actions: &["Start the newer version again, or restore the backup from before the upgrade."],
+    },
+    Advice { code: codes::HTTP_TLS, restart: Some(UPSTREAM), actions: &[] },
+    Advice { code: codes::HTTP_STATUS, restart: Some(UPSTREAM), actions: &[] },
     Advice {
         code: codes::DB_MIGRATION_TIMEOUT,
         restart: Some("the migration begins again on every start, with the same time limit."),
@@ -82,8 +127,19 @@ const ADVICE: &[Advice] = &[
             "Not only slow? Check what the last step talks to: is it running, and can it be reached?",
         ],
     },
-    Advice { code: codes::STAGE_PANICKED, restart: None, actions: &[TELL_DEVELOPERS] },
-    Advice { code: codes::STAGE_BLOCKED_EXECUTOR, restart: Some(NOT_KNOWN), actions: &[TELL_DEVELOPERS] },
+    Advice {
+        code: codes::STAGE_PANICKED,
+        restart: None,
+        actions: &["This is a defect of the application. Its place is above.", TELL_DEVELOPERS],
+    },
+    Advice {
+        code: codes::STAGE_BLOCKED_EXECUTOR,
+        restart: Some(NOT_KNOWN),
+        actions: &[
+            TELL_DEVELOPERS,
+            "For them: move the blocking call into `tokio::task::spawn_blocking` or a thread of its own.",
+        ],
+    },
     Advice {
         code: codes::STARTUP_TIMEOUT,
         restart: None,
@@ -95,7 +151,7 @@ const ADVICE: &[Advice] = &[
     Advice {
         code: codes::STARTUP_INTERRUPTED,
         restart: Some("the start did not fail by itself; it was asked to end."),
-        actions: &[],
+        actions: &["See who asked: docker events --since 10m --until 0s --filter event=kill"],
     },
     Advice {
         code: codes::ROLLBACK_INCOMPLETE,

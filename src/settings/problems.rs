@@ -107,7 +107,6 @@ impl EnvProblems {
             .fold(StageError::new(ENV_INVALID, self.headline()), |error, fact| {
                 error.fact(fact.name, fact.value)
             })
-            .hint("correct these variables in the `environment:` or `env_file:` of this service")
     }
 
     fn headline(&self) -> String {

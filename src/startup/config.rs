@@ -122,10 +122,14 @@ impl Startup {
 
     /// The root's limit must not end a wait that was asked for.
     pub(super) fn give_time_to_wait(&mut self, config: &WorkerConfig, limits: Limits) {
-        if config.longest() >= limits.startup {
-            let remedy = format!("raise {} above it", self.env.full_name("STARTUP_TIMEOUT"));
+        let longest = config.longest();
+        if longest >= limits.startup {
+            // To tell a dead holder from one that runs takes as long as its lease lasts.
+            let name = if config.wait.is_some() { "LOCK_WAIT" } else { "LEASE_TTL" };
+            let above = longest.as_secs() + 1;
+            let remedy = format!("set {} to {above}s or more", self.env.full_name("STARTUP_TIMEOUT"));
             let what = "waiting for the lock would take longer than the whole start may";
-            self.env.problem(&self.env.full_name("LOCK_WAIT"), what, remedy);
+            self.env.problem(&self.env.full_name(name), what, remedy);
         }
         if let Some(root) = self.plan.specs.first_mut() {
             root.timeout = Some(root.timeout.unwrap_or(limits.stage) + config.longest());

@@ -112,7 +112,7 @@ fn all_findings_stand_in_one_report_with_what_to_do() {
          Set WEB_CONCURRENCY, UVICORN_WORKERS to 1, or remove it, in `environment:` or `env_file:`\n\
          Remove -w and --workers from GUNICORN_CMD_ARGS, in `environment:` or `env_file:`\n\
          Run one replica of this service; NODE_APP_INSTANCE comes from whatever scales it\n\
-         See what the process really gets: `docker compose config`"
+         See what the process really gets: docker compose config"
     );
 }
 

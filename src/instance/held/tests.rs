@@ -144,7 +144,7 @@ fn a_holder_that_stopped_renewing_is_unresponsive_and_may_be_gone_at_the_next_tr
         format!("held by: process {}, says /proc/locks, state T (stopped)", other.pid()),
         format!("lease: {}: token 17", path.with_extension("lease.db").display()),
         format!("kill -CONT {}", other.pid()),
-        format!("docker unpause {}", described.host),
+        format!("kill -KILL {}", other.pid()),
         format!("Leave {} in place", path.display()),
     ] {
         assert!(text.contains(&expected), "{expected} is not in\n{text}");

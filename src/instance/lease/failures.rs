@@ -11,7 +11,7 @@ use super::store::StoreError;
 use crate::{
     codes,
     error::{ErrorKind, StageError},
-    instance::data_dir::{disk_full, not_writable, quoted},
+    instance::data_dir::{disk_full, not_writable, path_facts, quoted},
 };
 
 /// The failure of using the lease at `path`. Every doubt about it means "not held" (invariant 7).
@@ -29,15 +29,21 @@ pub(crate) fn failure(error: &StoreError, path: &Path) -> StageError {
         }
         StoreError::Unsupported(_) => StageError::new(codes::LOCK_UNSUPPORTED, cause)
             .fact("lease", path.display().to_string())
-            .hint(format!("See what it is: ls -li {}", quoted(path)))
-            .hint("Move it away once no instance runs; a new lease is made"),
+            .hint(format!("See what it is: ls -lid {}", quoted(path)))
+            .hint(format!("Move it away once no instance runs: mv {0} {0}.old", quoted(path))),
         StoreError::Changed(_) => StageError::new(codes::LOCK_UNSUPPORTED, cause)
             .kind(ErrorKind::Temporary)
             .fact("lease", path.display().to_string())
             .hint("Find out who replaces files in that directory, such as a backup that is being restored"),
-        StoreError::Failed(_) => StageError::new(codes::DB_IO, cause)
-            .fact("lease", path.display().to_string())
-            .hint("Look for errors of the disk: dmesg | tail"),
+        StoreError::Failed(_) => {
+            let failed = StageError::new(codes::DB_IO, cause).fact("lease", path.display().to_string());
+            let about = path_facts(path.parent().unwrap_or(path));
+            about
+                .into_iter()
+                .fold(failed, |failed, fact| failed.fact(fact.name, fact.value))
+                .hint("Look for errors of the disk: dmesg | tail")
+                .hint("Look for limits on the size of files: ulimit -f")
+        }
     }
 }
 

@@ -33,8 +33,10 @@ Not finished
   database  asked to end
 
 Do this
-  1. Send this report, and the log lines before it, to the developers of
-     banboard.
+  1. Send this report, and the log lines before it, to the developers:
+     banboard report --json
+  2. For them: move the blocking call into `tokio::task::spawn_blocking` or a
+     thread of its own.
 
 NOT EVERYTHING WAS STOPPED. The end of this process ends what is left.
 Restarting will NOT help: nothing shows that this cause goes away by itself.
@@ -62,8 +64,8 @@ Not finished
 Do this
   1. Only slow? Allow more time, and set `stop_grace_period:` above it:
      BANBOARD_SHUTDOWN_TIMEOUT=16s
-  2. Send this report, and the log lines before it, to the developers of
-     banboard.
+  2. Send this report, and the log lines before it, to the developers:
+     banboard report --json
 
 NOT EVERYTHING WAS STOPPED. The end of this process ends what is left.
 The service can start again once this process has ended.
@@ -101,7 +103,8 @@ Not finished
 Do this
   1. Find out what took it: a clean-up job or a restored backup that replaced
      the lock file, a machine or container that was paused, a second deployment.
-  2. Make sure that no second banboard runs before you start it again.
+  2. Make sure that no second one runs before you start it again:
+     banboard lock status
 
 NOT EVERYTHING WAS STOPPED. The end of this process ends what is left.
 Restarting will NOT help: whatever took the lock away can do it again. Find it

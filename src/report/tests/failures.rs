@@ -286,6 +286,9 @@ STARTUP INTERRUPTED  startup  [startup.interrupted]           exit 75 (TEMPFAIL)
 ================================================================================
 The start was interrupted: SIGTERM.
 
+Do this
+  1. See who asked: docker events --since 10m --until 0s --filter event=kill
+
 Restarting MAY help: the start did not fail by itself; it was asked to end.
 ROLLBACK INCOMPLETE after 8.00 s. The end of this process ends what is left.
   cache  STILL RUNS

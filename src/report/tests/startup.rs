@@ -33,8 +33,10 @@ Found
   BANBOARD_LOCK_WIAT      warning: unknown; did you mean BANBOARD_LOCK_WAIT?
 
 Do this
-  1. correct these variables in the `environment:` or `env_file:` of this
-     service
+  1. Correct these variables in the `environment:` or `env_file:` of this
+     service.
+  2. See what the process really gets: banboard env
+  3. Look for what else is wrong: banboard check
 
 Restarting will NOT help: the same environment is read on every start.
 Nothing was started, and nothing is running.
@@ -70,7 +72,7 @@ fn several_configured_workers_are_refused_with_their_variables() {
     .fact("TOKIO_WORKER_THREADS", "threads, not workers: fine")
     .hint("Set WEB_CONCURRENCY to 1, or remove it, in `environment:` or `env_file:`")
     .hint("Remove -w and --workers from GUNICORN_CMD_ARGS, in `environment:` or `env_file:`")
-    .hint("See what the process really gets: `docker compose config`");
+    .hint("See what the process really gets: docker compose config");
     let mut error = failed(failure("worker-mode", error));
     error.primary.at = ms(2);
     error.never_started = vec![
@@ -96,7 +98,7 @@ Do this
   1. Set WEB_CONCURRENCY to 1, or remove it, in `environment:` or `env_file:`
   2. Remove -w and --workers from GUNICORN_CMD_ARGS, in `environment:` or
      `env_file:`
-  3. See what the process really gets: `docker compose config`
+  3. See what the process really gets: docker compose config
 
 Restarting will NOT help: the same environment is read on every start.
 No stage was up, so there was nothing to roll back. Nothing is running.

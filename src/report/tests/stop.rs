@@ -34,7 +34,8 @@ replaced.
 Do this
   1. Find out what took it: a clean-up job or a restored backup that replaced
      the lock file, a machine or container that was paused, a second deployment.
-  2. Make sure that no second banboard runs before you start it again.
+  2. Make sure that no second one runs before you start it again:
+     banboard lock status
 
 Restarting will NOT help: whatever took the lock away can do it again. Find it
 first.
@@ -63,8 +64,8 @@ Found
   address  0.0.0.0:8080
 
 Do this
-  1. Send this report, and the log lines before it, to the developers of
-     banboard.
+  1. Send this report, and the log lines before it, to the developers:
+     banboard report --json
 
 Restarting will NOT help: nothing shows that this cause goes away by itself.
 Stopped in 31 ms: tasks, worker-mode. Nothing is running.
@@ -103,8 +104,8 @@ Stopped: tasks, scheduler.
 Do this
   1. Only slow? Allow more time, and set `stop_grace_period:` above it:
      BANBOARD_SHUTDOWN_TIMEOUT=16s
-  2. Send this report, and the log lines before it, to the developers of
-     banboard.
+  2. Send this report, and the log lines before it, to the developers:
+     banboard report --json
 
 The service can start again once this process has ended.
 banboard 1.4.2  instance 7f3c19d2  host 4be1c0ffee12  2026-11-20T09:27:52Z

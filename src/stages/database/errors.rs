@@ -126,7 +126,9 @@ pub(super) fn sqlite_failed(error: &rusqlite::Error, doing: &str, path: &Path) -
         .fact("database", path.display().to_string())
         .fact("SQLite", sqlite(error).map_or(message, |(error, _)| error.to_string()));
     if code == DB_BUSY {
-        failed.hint("end the other program that uses the file: a `sqlite3` shell, a backup, a second service")
+        failed
+            .hint(format!("See which program uses the file: fuser -v {}", quoted(path)))
+            .hint("End it, or let it finish: a `sqlite3` shell, a backup, a second service")
     } else if code == DB_CORRUPT {
         advise_recovery(failed, path)
     } else if [DB_NOT_WRITABLE, DB_DISK_FULL, DB_IO].contains(&code) {

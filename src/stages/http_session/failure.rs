@@ -66,53 +66,65 @@ const DNS: Fault = Fault {
     what: "the name cannot be resolved",
     may_pass: true,
     hints: &[
-        "check the spelling of the host in the URL",
-        "if it is another service's name: both must share a network, and it must be running",
+        "Is the name right? See whether it resolves here: getent hosts <HOST>",
+        "Another service's name? Both must share a network, and it must be running: docker compose ps",
     ],
 };
 const UNREACHABLE: Fault = Fault {
     code: HTTP_CONNECT,
     what: "no connection",
     may_pass: true,
-    hints: &["is it running, and listening on that port, on an address that this host reaches?"],
+    hints: &[
+        "See whether anything answers there: curl -v <URL>",
+        "Is it running, and listening on that port, on an address that this host reaches?",
+    ],
 };
 const SILENT: Fault = Fault { what: "no answer in time", ..UNREACHABLE };
 const BROKEN_OFF: Fault = Fault {
     what: "the connection broke off",
-    hints: &["look into the log of the upstream, and of a proxy in between"],
+    hints: &[
+        "Ask it yourself: curl -v <URL>",
+        "Look into the log of the upstream, and of a proxy in between",
+    ],
     ..UNREACHABLE
 };
+const LOOK_AT_IT: &str = "Look at it: openssl s_client -connect <HOST>:<PORT> -servername <HOST> </dev/null";
 const NO_TLS: Fault = Fault {
     code: HTTP_TLS,
     what: "no agreement on TLS",
     may_pass: false,
-    hints: &["does that port speak TLS? If it does not, the URL begins with http://"],
+    hints: &[
+        "See whether that port speaks TLS: openssl s_client -connect <HOST>:<PORT> </dev/null",
+        "If it does not, the URL begins with http://",
+    ],
 };
-const BAD_CERTIFICATE: Fault = Fault {
-    what: "its certificate is not accepted",
-    hints: &["look at it: openssl s_client -connect HOST:PORT -servername HOST </dev/null"],
-    ..NO_TLS
-};
+const BAD_CERTIFICATE: Fault =
+    Fault { what: "its certificate is not accepted", hints: &[LOOK_AT_IT], ..NO_TLS };
 const EXPIRED: Fault = Fault {
     what: "its certificate has expired",
-    hints: &["renew it on the upstream", "is this machine's clock right? date -u"],
+    hints: &["Renew it on the upstream", "Is this machine's clock right? date -u", LOOK_AT_IT],
     ..NO_TLS
 };
 const NOT_YET_VALID: Fault = Fault {
     what: "its certificate is not valid yet",
-    hints: &["is this machine's clock right? date -u"],
+    hints: &["Is this machine's clock right? date -u", LOOK_AT_IT],
     ..NO_TLS
 };
 const WRONG_NAME: Fault = Fault {
     what: "its certificate is for another name",
-    hints: &["use the name that the certificate is for", "or have one made for the name in the URL"],
+    hints: &[
+        "Use the name that the certificate is for",
+        "Or have one made for the name in the URL",
+        LOOK_AT_IT,
+    ],
     ..NO_TLS
 };
 const UNKNOWN_AUTHORITY: Fault = Fault {
     what: "its certificate comes from an authority that is not trusted",
     hints: &[
-        "if that is your own authority: <P>_HTTP_CA_FILE=/path/of/its/certificate.pem",
-        "if it is a public one: the upstream must send the intermediate certificates too",
+        "Is that your own authority? <P>_HTTP_CA_FILE=/path/of/its/certificate.pem",
+        "A public one? The upstream must send the intermediate certificates too",
+        LOOK_AT_IT,
     ],
     ..NO_TLS
 };
@@ -120,26 +132,26 @@ const ASTRAY: Fault = Fault {
     code: HTTP_STATUS,
     what: "its redirects are not followed",
     may_pass: false,
-    hints: &["write the URL that it should end at"],
+    hints: &["See where it leads: curl -vL <URL>", "Write the URL that it should end at"],
 };
 const NOT_HTTP: Fault = Fault {
     code: HTTP_STATUS,
     what: "the answer is not HTTP",
     may_pass: true,
-    hints: &["is the port that of a web service?"],
+    hints: &["Is the port that of a web service? curl -v <URL>"],
 };
 const REFUSED: Fault = Fault {
     code: HTTP_STATUS,
     what: "it answers with an error",
     may_pass: false,
-    hints: &["ask it yourself: curl -v URL", "look into the log of the upstream"],
+    hints: &["Ask it yourself, with the whole URL: curl -v <URL>", "Look into the log of the upstream"],
 };
 const FAILING: Fault = Fault { may_pass: true, ..REFUSED };
 const UNEXPECTED: Fault = Fault {
     code: HTTP_STATUS,
     what: "the answer is not what was expected",
     may_pass: false,
-    hints: &["is the URL that of the right service and version?"],
+    hints: &["Is the URL that of the right service and version? curl -v <URL>"],
 };
 
 impl HttpFailure {
@@ -223,14 +235,15 @@ impl HttpError {
 
     /// The same, with the prefix of the variables that the advice names.
     pub(super) fn for_operator_of(self, prefix: &str) -> StageError {
-        let fault = match &self {
+        let (fault, target) = match &self {
             Self::Stopped | Self::CutOff => return self.into(),
-            Self::TooLarge { .. } | Self::NotJson { .. } => &UNEXPECTED,
-            Self::Failed(failure) => failure.fault,
+            Self::TooLarge { .. } | Self::NotJson { .. } => (&UNEXPECTED, None),
+            Self::Failed(failure) => (failure.fault, failure.target.as_deref()),
         };
+        let target = target.and_then(|target| Url::parse(target).ok());
         let mut error = StageError::new(fault.code, self);
         for hint in fault.hints {
-            error = error.hint(hint.replace("<P>", prefix));
+            error = error.hint(pasteable(hint, target.as_ref()).replace("<P>", prefix));
         }
         if fault.may_pass { error } else { error.fatal() }
     }
@@ -266,6 +279,17 @@ impl fmt::Debug for HttpFailure {
             .field("source", &self.source)
             .finish_non_exhaustive()
     }
+}
+
+/// A hint whose command asks the upstream that failed. The names of hosts are not trusted: what is pasted must be
+/// one word.
+fn pasteable(hint: &str, target: Option<&Url>) -> String {
+    let Some(target) = target else { return hint.to_owned() };
+    let word = |text: &str| shlex::try_quote(text).map(|word| word.into_owned()).unwrap_or_default();
+    let port = target.port_or_known_default().map_or_else(String::new, |port| port.to_string());
+    hint.replace("<URL>", &word(&shown(target)))
+        .replace("<HOST>", &word(target.host_str().unwrap_or_default()))
+        .replace("<PORT>", &port)
 }
 
 /// Scheme, host and port of a URL: user, password, path, query and fragment can all be secrets.

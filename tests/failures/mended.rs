@@ -1,0 +1,228 @@
+//! Failures that the operator can mend: each is brought about, what its report says is done, word for word where it
+//! is a command or a variable, and then the service starts. `docs/runbook.md` has the table of them.
+
+use std::fs;
+
+use solostart::stages::database::rusqlite::Connection;
+
+use crate::{
+    cases::upstream,
+    shop::{DATA, Report, Shop},
+};
+
+pub(crate) fn env_invalid() -> String {
+    let shop = Shop::new();
+    let vars = [("SHOP_HTTP_TIMEOUT", "30"), ("SHOP_INSTANCE_MODE", "share"), ("SHOP_LOCK_WIAT", "5s")];
+    let report = shop.fails(&vars).0;
+    for right in ["write 30s", "refuse", "did you mean SHOP_LOCK_WAIT?"] {
+        let told: String = report.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(told.contains(right), "no {right}: {report}");
+    }
+    shop.starts(&[("SHOP_HTTP_TIMEOUT", "30s"), ("SHOP_INSTANCE_MODE", "refuse"), ("SHOP_LOCK_WAIT", "5s")]);
+    report
+}
+
+pub(crate) fn worker_count_configured() -> String {
+    let shop = Shop::new();
+    let report = shop.fails(&[("WEB_CONCURRENCY", "2"), ("GUNICORN_CMD_ARGS", "--workers 4 --timeout 30")]);
+    report.paste("Set WEB_CONCURRENCY to 1");
+    report.paste("Remove -w and --workers from GUNICORN_CMD_ARGS");
+    shop.starts(&[("WEB_CONCURRENCY", "1"), ("GUNICORN_CMD_ARGS", "--timeout 30")]);
+    report.0
+}
+
+pub(crate) fn lock_held() -> String {
+    let shop = Shop::new();
+    let mut first = shop.up(&[]);
+    let report = shop.fails(&[]);
+    let listed = shop.sh(&report.paste("ps -fp "));
+    assert!(listed.contains(&first.id().to_string()), "{listed}");
+    first.terminate();
+    assert_eq!(first.wait().code(), 0);
+    shop.starts(&[]);
+    report.0
+}
+
+pub(crate) fn lock_holder_unresponsive() -> String {
+    let shop = Shop::new();
+    let mut first = shop.up(&[("SHOP_LEASE_TTL", "2s")]);
+    first.pause();
+    let report = loop {
+        let report = shop.fails(&[]);
+        // While the lease is fresh it is only another instance.
+        if !report.0.contains("[lock.held]") {
+            break report;
+        }
+        shop.sh(&format!("rm -f {DATA}/shop.ledger.json"));
+    };
+    shop.sh(&report.paste("kill -KILL "));
+    first.wait();
+    shop.starts(&[]);
+    report.0
+}
+
+pub(crate) fn lock_not_shared() -> String {
+    let shop = Shop::new();
+    let report = shop.fails(&[("SHOP_ALLOW_UNSHARED_LOCK", "")]);
+    let (name, value) = report.variable("SHOP_ALLOW_UNSHARED_LOCK=");
+    shop.starts(&[(&name, &value)]);
+    report.0
+}
+
+pub(crate) fn lock_unsupported() -> String {
+    let shop = Shop::new();
+    shop.sh(&format!("mkdir {DATA}/shop.lock"));
+    let report = shop.fails(&[]);
+    assert!(shop.sh(&report.paste("ls -lid ")).contains("drwx"));
+    shop.sh(&report.paste("mv "));
+    shop.starts(&[]);
+    report.0
+}
+
+pub(crate) fn lock_lost() -> String {
+    let shop = Shop::new();
+    let first = shop.up(&[]);
+    shop.sh(&format!("rm {DATA}/shop.lock"));
+    let report = Report::of(first);
+    report.paste("shop lock status");
+    shop.starts(&[]);
+    report.0
+}
+
+/// A mount that is read-only; and a mode, which only somebody without the rights of root feels.
+pub(crate) fn db_not_writable() -> String {
+    let powerless: &[&str] = &["setpriv", "--bounding-set=-all", "--inh-caps=-all"];
+    let shop = Shop::new();
+    shop.sh(&format!("chmod 0555 {DATA}"));
+    let report = Report::of(shop.run_through(powerless, &[]));
+    assert!(report.0.contains("[db.not-writable]"), "{}", report.0);
+    shop.sh(&report.paste("chmod "));
+    let mut process = shop.run_through(powerless, &[]);
+    process.wait_for("READY").terminate();
+    assert_eq!(process.wait().code(), 0);
+
+    let shop = Shop::new();
+    shop.sh(&format!("mount --bind {DATA} {DATA}; mount -o remount,bind,ro {DATA}"));
+    let report = shop.fails(&[]);
+    shop.sh(&report.paste("mount -o remount,"));
+    shop.starts(&[]);
+    report.0
+}
+
+pub(crate) fn db_dir_missing() -> String {
+    let shop = Shop::new();
+    let there = [("SHOP_DATA_DIR", "/srv/volume/shop")];
+    let report = shop.fails(&there);
+    shop.sh(&report.paste("install -d "));
+    shop.starts(&there);
+    report.0
+}
+
+pub(crate) fn db_foreign() -> String {
+    let shop = Shop::new();
+    let theirs = Connection::open(shop.file("shop.db")).unwrap();
+    theirs.execute_batch("CREATE TABLE somebodys (row INTEGER); INSERT INTO somebodys VALUES (1);").unwrap();
+    drop(theirs);
+    let report = shop.fails(&[]);
+    let kept = Connection::open(shop.file("shop.db")).unwrap();
+    assert_eq!(kept.query_row("SELECT count(*) FROM somebodys", [], |row| row.get::<_, i64>(0)).unwrap(), 1);
+    shop.starts(&[("SHOP_DATABASE_PATH", &format!("{DATA}/own.db"))]);
+    report.0
+}
+
+pub(crate) fn db_corrupt() -> String {
+    let shop = Shop::new();
+    shop.starts(&[]);
+    fs::write(shop.file("shop.db"), "This is no database, but it is somebody's.").unwrap();
+    let report = shop.fails(&[]);
+    shop.sh(&report.paste("cp -a "));
+    shop.sh(&format!("test -s {DATA}.broken/shop.db; cd {DATA}; for f in shop.db*; do mv $f ../$f; done"));
+    shop.starts(&[]);
+    report.0
+}
+
+pub(crate) fn db_busy() -> String {
+    let shop = Shop::new();
+    shop.starts(&[]);
+    // Another service, with a lock of its own, that was given this one's database.
+    let database = format!("{DATA}/shop.db");
+    let mut other = shop.run(&[
+        ("SHOP_FAULT", "keep-database"),
+        ("SHOP_DATA_DIR", "/srv/other"),
+        ("SHOP_LOCK_PATH", "/srv/other/shop.lock"),
+        ("SHOP_DATABASE_PATH", &database),
+    ]);
+    other.wait_for("the database is kept");
+    let report = shop.fails(&[]);
+    let users = shop.sh(&format!("{} 2>&1", report.paste("fuser -v ")));
+    assert!(users.contains(&other.id().to_string()), "{users}");
+    other.kill();
+    shop.starts(&[]);
+    report.0
+}
+
+pub(crate) fn db_disk_full() -> String {
+    let shop = Shop::new();
+    shop.sh(&format!("cat /dev/zero > {DATA}/core 2>/dev/null || true"));
+    let report = shop.fails(&[]);
+    assert!(shop.sh(&report.paste("df -h ")).contains("100%"));
+    shop.sh(&format!("rm {DATA}/core"));
+    shop.starts(&[]);
+    report.0
+}
+
+/// A limit on the size of files, which the kernel reports as an error of writing.
+pub(crate) fn db_io() -> String {
+    let shop = Shop::new();
+    let limited = ["sh", "-c", "trap '' XFSZ; ulimit -f 16; exec \"$0\""];
+    let report = Report::of(shop.run_through(&limited, &[]));
+    shop.starts(&[]);
+    report.0
+}
+
+pub(crate) fn db_migration_failed() -> String {
+    let shop = Shop::new();
+    shop.starts(&[("SHOP_FAULT", "same-customer")]);
+    let report = shop.fails(&[("SHOP_FAULT", "newer")]);
+    report.paste("Start the version that ran before");
+    shop.starts(&[]);
+    report.0
+}
+
+pub(crate) fn db_schema_newer() -> String {
+    let shop = Shop::new();
+    shop.starts(&[("SHOP_FAULT", "newer")]);
+    let report = shop.fails(&[]);
+    report.paste("tart the newer version again");
+    shop.starts(&[("SHOP_FAULT", "newer")]);
+    report.0
+}
+
+pub(crate) fn http_connect() -> String {
+    let shop = Shop::new();
+    let vars = [("SHOP_HTTP_PROBE_URL", "http://127.0.0.1:9/health"), ("SHOP_HTTP_RETRY_BUDGET", "1s")];
+    let report = shop.fails(&vars);
+    report.paste("curl -v http://127.0.0.1:9");
+    let url = format!("http://127.0.0.1:{}/health", upstream(b"HTTP/1.1 204 No Content\r\n\r\n"));
+    shop.starts(&[("SHOP_HTTP_PROBE_URL", &url)]);
+    report.0
+}
+
+pub(crate) fn http_tls() -> String {
+    let shop = Shop::new();
+    let port = upstream(b"HTTP/1.1 204 No Content\r\n\r\n");
+    let report = shop.fails(&[("SHOP_HTTP_PROBE_URL", &format!("https://127.0.0.1:{port}/health"))]);
+    report.paste("openssl s_client -connect 127.0.0.1:");
+    shop.starts(&[("SHOP_HTTP_PROBE_URL", &format!("http://127.0.0.1:{port}/health"))]);
+    report.0
+}
+
+pub(crate) fn http_status() -> String {
+    let shop = Shop::new();
+    let wrong = upstream(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n");
+    let report = shop.fails(&[("SHOP_HTTP_PROBE_URL", &format!("http://127.0.0.1:{wrong}/health"))]);
+    assert!(shop.sh(&format!("{} 2>&1", report.paste("curl -v http://"))).contains("404"));
+    let right = upstream(b"HTTP/1.1 204 No Content\r\n\r\n");
+    shop.starts(&[("SHOP_HTTP_PROBE_URL", &format!("http://127.0.0.1:{right}/health"))]);
+    report.0
+}
