@@ -182,7 +182,7 @@ pub(super) fn how_to_restore(backup: &Path, file: &Path) -> String {
     let [log, index] = ["-wal", "-shm"].map(|ending| name(&beside(file, ending)));
     let (directory, backup, file) = (quoted(file.parent().unwrap_or(file)), name(backup), name(file));
     format!(
-        "or go back, losing what was written since, by restoring the backup:\n\
+        "Or go back, losing what was written since, by restoring the backup:\n\
          cd {directory}\nrm -f {log} {index}\ncp -a {backup} {file}"
     )
 }

@@ -149,8 +149,8 @@ pub(super) fn about_the_disk(failed: StageError, path: &Path) -> StageError {
         ))
     } else if code == DB_IO {
         failed
-            .hint("look for errors of the disk: dmesg | tail")
-            .hint("check limits on the size of files, and quotas")
+            .hint("Look for errors of the disk: dmesg | tail")
+            .hint("Check limits on the size of files, and quotas")
     } else {
         failed
     }
@@ -176,9 +176,9 @@ pub(super) fn system_failed(error: &io::Error, doing: &str, path: &Path) -> Stag
 pub(super) fn advise_recovery(failed: StageError, path: &Path) -> StageError {
     let directory = quoted(path.parent().unwrap_or(path));
     failed
-        .hint(format!("copy the evidence first: cp -a {directory} {directory}.broken"))
-        .hint("restore your last backup of the file")
-        .hint("to begin empty, move the file and those beside it that end in -wal and -shm away together")
+        .hint(format!("Copy the evidence first: cp -a {directory} {directory}.broken"))
+        .hint("Restore your last backup of the file")
+        .hint("To begin empty, move the file and those beside it that end in -wal and -shm away together")
 }
 
 /// SQLite's result code and text, where the error is SQLite's and not rusqlite's own.

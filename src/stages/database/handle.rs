@@ -158,7 +158,7 @@ impl Database {
                 DB_IO,
                 format!("{} was deleted or replaced while it was in use", self.place.file.display()),
             )
-            .hint("what is written from now on is lost when the service stops: restart it after the file is back")),
+            .hint("What is written from now on is lost when the service stops: restart it after the file is back")),
             Ok(Err(DatabaseError::Sqlite(error))) => {
                 Err(sqlite_failed(&error, "read the database", &self.path))
             }

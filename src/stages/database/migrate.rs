@@ -132,7 +132,7 @@ fn migration_failed(
     match code {
         DB_DISK_FULL | DB_IO => about_the_disk(failed, path),
         DB_MIGRATION_FAILED => {
-            failed.hint("start the previous version again, and send its developers this report")
+            failed.hint("Start the version that ran before again, and send its developers this report")
         }
         _ => failed,
     }

@@ -34,7 +34,7 @@ pub(super) fn to_write(connection: &mut Connection, path: &Path) -> StageResult<
         return Err(StageError::from(format!("SQLite cannot use a write-ahead log here, only `{mode}`"))
             .kind(ErrorKind::Config)
             .fact("database", path.display().to_string())
-            .hint("put the database on a local file system"));
+            .hint("Put the database on a local file system"));
     }
     connection.pragma_update(None, "synchronous", "full").map_err(failed)?;
     enforce_foreign_keys(connection, true).map_err(failed)?;

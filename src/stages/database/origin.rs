@@ -87,12 +87,12 @@ fn newer(version: usize, total: usize, path: &Path) -> StageError {
     .fact("database", path.display().to_string())
     .fact("schema", version.to_string())
     .fact("known", total.to_string())
-    .hint("start the newer version again");
+    .hint("Start the newer version again");
     match backup::newest(path, total) {
         Some(found) => {
             error.fact("backup", found.display().to_string()).hint(backup::how_to_restore(&found, path))
         }
-        None => error.hint(format!("or restore the backup from before the upgrade to {}", path.display())),
+        None => error.hint(format!("Or restore the backup from before the upgrade to {}", path.display())),
     }
 }
 
@@ -101,5 +101,5 @@ fn foreign(why: String, mark: i64, version: i64, tables: i64, path: &Path) -> St
         .fact("database", path.display().to_string())
         .fact("application id", mark.to_string())
         .fact("schema", format!("{version}, {tables} tables and indexes"))
-        .hint("point the service at its own file: it makes a new one where there is none")
+        .hint("Point the service at its own file: it makes a new one where there is none")
 }

@@ -231,7 +231,7 @@ fn write_until_closed(
 
 /// The system has no thread to give: a limit on processes, most often, that others may free.
 fn no_thread(error: io::Error) -> StageError {
-    StageError::from(error).kind(ErrorKind::Temporary).hint("raise the limit on processes and threads")
+    StageError::from(error).kind(ErrorKind::Temporary).hint("Raise the limit on processes and threads")
 }
 
 /// Leaves a file that needs no write-ahead log: a copy of it alone is a whole backup.
