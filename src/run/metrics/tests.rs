@@ -84,7 +84,7 @@ async fn the_numbers_say_how_the_service_is_and_who_holds_the_lock() {
 
 #[test]
 fn every_number_is_documented() {
-    let document = include_str!("../../../docs/observability-delivery.md");
+    let document = include_str!("../../../docs/observability.md");
     let code = include_str!("../metrics.rs");
     let names: Vec<&str> =
         code.split('"').filter(|text| text.starts_with("solostart_") && !text.contains(' ')).collect();
