@@ -102,7 +102,8 @@ impl Shop {
     #[track_caller]
     pub(crate) fn compose(&self, file: &str) -> Report {
         std::fs::write(self.file("compose.yaml"), file).unwrap();
-        let check = format!("cd {DATA}; exec \"$0\" check --compose compose.yaml --service shop --prefix SHOP >&2");
+        let check =
+            format!("cd {DATA}; exec \"$0\" check --compose compose.yaml --service shop --prefix SHOP >&2");
         let words = ["sh", "-ec", &check, env!("CARGO_BIN_EXE_solostart")];
         Report::of(Process::start(&mut self.command(&words, &[])))
     }
