@@ -203,7 +203,7 @@ fn a_health_check_tells_a_service_that_is_ready_from_one_that_starts_hangs_or_is
 
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let upstream = format!("http://{}/health", silent.local_addr().unwrap());
-    let service = start(data.path(), address, &[("BANBOARD_UPSTREAM_URL", &upstream)]);
+    let service = start(data.path(), address, &[("BANBOARD_HTTP_PROBE_URL", &upstream)]);
     let began = Instant::now();
     let says_starting = |(code, line): (i32, String)| code == 1 && line.starts_with("starting: http-session");
     while !says_starting(ask("--ready")) {
@@ -220,7 +220,7 @@ fn a_health_check_tells_a_service_that_is_ready_from_one_that_starts_hangs_or_is
         assert!(began.elapsed() < Duration::from_secs(20), "{}", ask("--ready").1);
     }
     let (code, line) = ask("--startup");
-    assert!(code == 0 && line.starts_with("ready: 7/7 stages, said "), "{line}");
+    assert!(code == 0 && line.starts_with("ready: 10/10 stages, said "), "{line}");
     assert_eq!(line.lines().count(), 1);
     stop(service);
     let (code, line) = ask("--live");

@@ -21,7 +21,7 @@ def health(world):
     check(app.health() == "starting", app.state())
     app.wait_healthy()
     code, line = app.probes()[-1]
-    check(code == 0 and line.startswith("ready: 7/7 stages, said ") and "\n" not in line, f"{code}: {line}")
+    check(code == 0 and line.startswith("ready: 10/10 stages, said ") and "\n" not in line, f"{code}: {line}")
     for probe in ("--live", "--ready", "--startup"):
         world.docker("exec", "app", "/banboard", "healthcheck", probe).ok()
 

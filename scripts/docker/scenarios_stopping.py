@@ -32,7 +32,7 @@ def down_and_up(world):
 @scenario("pid 1: SIGTERM and SIGINT during the start roll back and end with 0")
 def during_the_start(world):
     for number, name in enumerate(("TERM", "INT")):
-        options = ["-v", f"{world.volume(name)}:/data", "-e", "BANBOARD_UPSTREAM_URL=http://127.0.0.1:9/"]
+        options = ["-v", f"{world.volume(name)}:/data", "-e", "BANBOARD_HTTP_PROBE_URL=http://127.0.0.1:9/"]
         app = world.run(f"app{number}", *options)
         wait_for("start", lambda: any("starting" in line for _, line in app.probes()), 20)
         took = seconds(lambda: (app.docker("kill", "-s", name).ok(), app.wait_exit()))
@@ -114,7 +114,7 @@ def lives(world, container):
 @scenario("failed start: its exit code and its report stay in docker inspect and docker logs")
 def failed_start(world):
     options = ["-v", f"{world.volume()}:/data", "-e", "BANBOARD_HTTP_RETRY_BUDGET=5s"]
-    app = world.run("app", *options, "-e", "BANBOARD_UPSTREAM_URL=http://user:hunter2@127.0.0.1:9/x?key=hunter2")
+    app = world.run("app", *options, "-e", "BANBOARD_HTTP_PROBE_URL=http://user:hunter2@127.0.0.1:9/x?key=hunter2")
     wait_for("probe", lambda: any("starting: http-session" in line for _, line in app.probes()), 20)
     check(app.health() == "starting", app.state())
     check(app.wait_exit() == 69, app.log())

@@ -57,12 +57,12 @@ def not_a_database(world):
 @scenario("secret: not given to this service: refused, and the report names variable and path")
 def secret_not_given(world):
     world.use("compose.dev.yaml", override="""
-services: {app: {environment: {BANBOARD_UPSTREAM_URL_FILE: /run/secrets/upstream_url}}}
+services: {app: {environment: {BANBOARD_HTTP_PROBE_URL_FILE: /run/secrets/upstream_url}}}
 """)
     world.compose("up")
     app = world.container_of("app")
     check(app.wait_exit() == 78, app.log())
-    assert_report(app.log(), 78, "env.invalid", "BANBOARD_UPSTREAM_URL_FILE", "/run/secrets/upstream_url")
+    assert_report(app.log(), 78, "env.invalid", "BANBOARD_HTTP_PROBE_URL_FILE", "/run/secrets/upstream_url")
 
 
 @scenario("secret: its file missing on this machine: the engine refuses and names the file")
@@ -80,5 +80,5 @@ def secret_not_readable(world):
     world.compose("up", "-d").ok()
     app = world.container_of("app")
     check(app.wait_exit() == 78, app.log())
-    assert_report(app.log(), 78, "env.invalid", "BANBOARD_UPSTREAM_URL_FILE")
+    assert_report(app.log(), 78, "env.invalid", "BANBOARD_HTTP_PROBE_URL_FILE")
     check("livez" not in app.log(), app.log())

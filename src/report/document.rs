@@ -16,6 +16,7 @@ use crate::{
     codes::FailureCode,
     contract::{
         outcome::{FailurePhase, StageFailure, StopHook, StopSummary},
+        state::StageState,
         status::{StageTimes, Timeline},
     },
     error::{ErrorKind, StageError},
@@ -273,6 +274,15 @@ impl Document {
 
     pub(super) fn with_timeline(mut self, timeline: &Timeline) -> Self {
         self.stages = timeline.stages.iter().map(StageLine::new).collect();
+        self
+    }
+
+    /// Names as failed what has: when the times were taken, its undo hooks may still have been running.
+    pub(super) fn with_failed<'s>(mut self, failed: impl Iterator<Item = &'s StageFailure>) -> Self {
+        let failed: Vec<String> = failed.map(|failure| stage(&failure.stage)).collect();
+        for line in self.stages.iter_mut().filter(|line| failed.contains(&line.name)) {
+            StageState::Failed.word().clone_into(&mut line.state);
+        }
         self
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{
     Identity, advice,
     clean::clean,
-    failure::{CAN_START, head, signature, to_do},
+    failure::{CAN_START, head, more, signature, to_do},
     layout::{Part, Table, block},
     state::at,
     words::{sentence, stage},
@@ -91,6 +91,7 @@ pub(super) fn emergency(stalled: &Stalled, exit: u8, identity: &Identity) -> Str
     let state = "NOT EVERYTHING WAS STOPPED. The end of this process ends what is left.";
     parts.push(Part::text(3, 3, state).apart(true));
     parts.push(Part::text(2, 3, &next));
+    parts.push(Part::text(0, 1, more(code, identity).trim_start()));
     parts.push(signature(identity));
     block(&head(headline, culprit, code, exit), &parts)
 }

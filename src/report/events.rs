@@ -72,6 +72,7 @@ impl Report {
             .failed(&verdict, identity)
             .with_also(&error.also)
             .with_timeline(&error.timeline)
+            .with_failed(std::iter::once(&error.primary).chain(&error.also))
             .with_rollback(&error.rollback);
         Self::new(document, startup_failure(error, kind.exit_code(), identity))
     }

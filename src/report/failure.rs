@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    Identity, advice,
+    Identity, advice, catalogue,
     clean::{clean, clean_display},
     layout::{Part, Table, block, verdict},
     state::{self, Wording},
@@ -68,7 +68,7 @@ pub(super) fn startup_failure(error: &StartupError, exit: u8, identity: &Identit
     parts.extend(to_do(advice::actions(&primary.error, &primary.stage, primary.elapsed, identity)));
     parts.push(Part::text(2, 3, &advice::restart(code, primary.error.error_kind())).apart(true));
     parts.extend(state::parts(&error.rollback, &wording));
-    parts.push(Part::text(0, 1, &format!("{when}{}", attempt(identity))));
+    parts.push(Part::text(0, 2, &format!("{when}{}{}", attempt(identity), more(code, identity))));
     parts.push(signature(identity));
     block(&head(headline, &primary.stage, code, exit), &parts)
 }
@@ -94,7 +94,8 @@ pub(super) fn stop_failure(report: &StopReport, exit: u8, identity: &Identity) -
     parts.extend(to_do(advice::actions(&failure.error, &failure.stage, failure.elapsed, identity)));
     parts.push(Part::text(2, 3, &advice::restart(code, failure.error.error_kind())).apart(true));
     parts.extend(state::parts(&report.summary, &STOP));
-    parts.push(Part::text(0, 1, &format!("Failed {} after the start began.", span(failure.at))));
+    let when = format!("Failed {} after the start began.", span(failure.at));
+    parts.push(Part::text(0, 2, &format!("{when}{}", more(code, identity))));
     parts.push(signature(identity));
     block(&head("SERVICE FAILED", &failure.stage, code, exit), &parts)
 }
@@ -116,6 +117,7 @@ fn stop_incomplete(report: &StopReport, exit: u8, identity: &Identity) -> String
     parts.extend(state::parts(summary, &STOP).into_iter().enumerate().map(|(at, part)| part.apart(at == 0)));
     parts.extend(to_do(actions));
     parts.push(Part::text(2, 2, CAN_START).apart(true));
+    parts.push(Part::text(0, 1, more(ROLLBACK_INCOMPLETE, identity).trim_start()));
     parts.push(signature(identity));
     block(&head("STOP INCOMPLETE", of, ROLLBACK_INCOMPLETE, exit), &parts)
 }
@@ -138,8 +140,14 @@ pub(super) fn head(headline: &str, of: &str, code: FailureCode, exit_code: u8) -
     verdict(&left, &exit(exit_code))
 }
 
-/// The last line of every block. The line `More: <service> explain <code>` belongs above it, once there is
-/// such a command.
+/// Where more is said about a code of the library, as a sentence that follows another.
+pub(super) fn more(code: FailureCode, identity: &Identity) -> String {
+    let service = clean(&identity.service, 40);
+    catalogue::section(code.name)
+        .map_or_else(String::new, |_| format!(" More: {service} explain {}", code.name))
+}
+
+/// The last line of every block.
 pub(super) fn signature(identity: &Identity) -> Part {
     let version = identity.version.as_deref().map_or_else(String::new, |version| clean(version, 30));
     let service = format!("{} {version}", clean(&identity.service, 40));

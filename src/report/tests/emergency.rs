@@ -40,6 +40,7 @@ Do this
 
 NOT EVERYTHING WAS STOPPED. The end of this process ends what is left.
 Restarting will NOT help: nothing shows that this cause goes away by itself.
+More: banboard explain stage.blocked-executor
 banboard 1.4.2  instance 7f3c19d2  host 4be1c0ffee12  2026-11-20T09:27:52Z
 ================================================================================
 "#,
@@ -69,6 +70,7 @@ Do this
 
 NOT EVERYTHING WAS STOPPED. The end of this process ends what is left.
 The service can start again once this process has ended.
+More: banboard explain rollback.incomplete
 banboard 1.4.2  instance 7f3c19d2  host 4be1c0ffee12  2026-11-20T09:27:52Z
 ================================================================================
 "#,
@@ -109,6 +111,7 @@ Do this
 NOT EVERYTHING WAS STOPPED. The end of this process ends what is left.
 Restarting will NOT help: whatever took the lock away can do it again. Find it
 first.
+More: banboard explain lock.lost
 banboard 1.4.2  instance 7f3c19d2  host 4be1c0ffee12  2026-11-20T09:27:52Z
 ================================================================================
 "#,

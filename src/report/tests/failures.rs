@@ -54,7 +54,7 @@ Do this
 
 Restarting MAY help: it was busy or slow, and that may have passed.
 Rolled back in 45 ms: cache, database, worker-mode. Nothing is running.
-Failed after 30.66 s.
+Failed after 30.66 s. More: banboard explain stage.timeout
 banboard 1.4.2  instance 7f3c19d2  host 4be1c0ffee12  2026-11-20T09:27:52Z
 ================================================================================
 "#,
@@ -105,7 +105,7 @@ Do this
 
 Restarting MAY help: it was busy or slow, and that may have passed.
 Rolled back in 2.00 s: database, worker-mode. Nothing is running.
-Failed after 2 min 00 s.
+Failed after 2 min 00 s. More: banboard explain startup.timeout
 banboard 1.4.2  instance 7f3c19d2  host 4be1c0ffee12  2026-11-20T09:27:52Z
 ================================================================================
 "#,
@@ -140,7 +140,7 @@ Do this
 Restarting will NOT help: this needs a corrected version of the program.
 Rolled back in 45 ms: scheduler, cache, database, worker-mode. Nothing is
 running.
-Failed after 48 ms.
+Failed after 48 ms. More: banboard explain stage.panicked
 banboard 1.4.2  instance 7f3c19d2  host 4be1c0ffee12  2026-11-20T09:27:52Z
 ================================================================================
 "#,
@@ -203,7 +203,7 @@ Do this
 
 Restarting MAY help: the other side may answer later.
 Rolled back in 45 ms: database, worker-mode. Nothing is running.
-Failed after 3.67 s.
+Failed after 3.67 s. More: banboard explain http.dns
 banboard 1.4.2  instance 7f3c19d2  host 4be1c0ffee12  2026-11-20T09:27:52Z
 ================================================================================
 "#,
@@ -258,7 +258,7 @@ Stopped: scheduler, database.
   http-session  STILL RUNS, at `drain connections`
   worker-mode   LEFT UP, because http-session still needs it
   database      LEAKED: stopped, but the program still holds 3 references to it
-Failed after 48 ms.
+Failed after 48 ms. More: banboard explain stage.failed
 banboard 1.4.2  instance 7f3c19d2  host 4be1c0ffee12  2026-11-20T09:27:52Z
 ================================================================================
 "#,
@@ -292,7 +292,7 @@ Do this
 Restarting MAY help: the start did not fail by itself; it was asked to end.
 ROLLBACK INCOMPLETE after 8.00 s. The end of this process ends what is left.
   cache  STILL RUNS
-Interrupted after 1.20 s.
+Interrupted after 1.20 s. More: banboard explain startup.interrupted
 banboard 1.4.2  instance 7f3c19d2  host 4be1c0ffee12  2026-11-20T09:27:52Z
 ================================================================================
 "#,
@@ -310,6 +310,7 @@ fn every_exit_code_stands_with_its_name() {
         assert!(text.lines().nth(1).unwrap().ends_with(shown), "{text}");
     }
 }
+
 #[test]
 fn when_everything_goes_wrong_at_once_every_part_still_says_what_matters_most() {
     let text = "a value that is rather long and goes on and on, over the end of the line for sure";
@@ -338,7 +339,7 @@ fn when_everything_goes_wrong_at_once_every_part_still_says_what_matters_most() 
         &format!("\nDo this\n  1. Action 0, once:\n     {command}\n  ... and 3 more\n"),
         "\nRestarting will NOT help: ",
         "\n  http-session  STILL RUNS, at `drain connections`\n  worker-mode   LEFT UP, because",
-        "\nFailed after 48 ms.\nbanboard 1.4.2  instance",
+        "\nFailed after 48 ms. More: banboard explain db.migration-timeout\nbanboard 1.4.2  instance",
     ] {
         assert!(text.contains(expected), "no {expected:?} in\n{text}");
     }

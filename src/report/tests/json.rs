@@ -70,6 +70,14 @@ fn a_failure_as_data_says_what_the_text_says() {
 }
 
 #[test]
+fn a_stage_that_failed_is_told_as_failed_while_its_undo_still_runs() {
+    let mut error = not_writable();
+    error.timeline.stages = vec![times("database", StageState::Interrupting, 2)];
+    let report = valid(&Report::startup_failed(&error, error.kind(), &identity()));
+    assert_eq!(report["stages"][0]["state"], "failed");
+}
+
+#[test]
 fn every_kind_of_report_is_what_the_schema_says() {
     let error = not_writable();
     let id = identity();

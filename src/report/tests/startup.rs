@@ -40,7 +40,7 @@ Do this
 
 Restarting will NOT help: the same environment is read on every start.
 Nothing was started, and nothing is running.
-Failed before the first stage was started.
+Failed before the first stage was started. More: banboard explain env.invalid
 banboard 1.4.2  instance 7f3c19d2  host 4be1c0ffee12  2026-11-20T09:27:52Z
 ================================================================================
 "#,
@@ -102,7 +102,7 @@ Do this
 
 Restarting will NOT help: the same environment is read on every start.
 No stage was up, so there was nothing to roll back. Nothing is running.
-Failed after 2 ms.
+Failed after 2 ms. More: banboard explain worker.count-configured
 banboard 1.4.2  instance 7f3c19d2  host 4be1c0ffee12  2026-11-20T09:27:52Z
 ================================================================================
 "#,
@@ -149,7 +149,7 @@ Do this
 
 Restarting will NOT help: the other instance must end first.
 No stage was up, so there was nothing to roll back. Nothing is running.
-Failed after 48 ms.
+Failed after 48 ms. More: banboard explain lock.held
 banboard 1.4.2  instance 7f3c19d2  host 4be1c0ffee12  2026-11-20T09:27:52Z
 ================================================================================
 "#,
@@ -201,7 +201,7 @@ Do this
 
 Restarting will NOT help: owners and permissions do not change by themselves.
 Rolled back in 3 ms: http-session, worker-mode. Nothing is running.
-Failed after 48 ms.
+Failed after 48 ms. More: banboard explain db.not-writable
 banboard 1.4.2  instance 7f3c19d2  host 4be1c0ffee12  2026-11-20T09:27:52Z
 ================================================================================
 "#,

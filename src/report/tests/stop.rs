@@ -41,7 +41,7 @@ Restarting will NOT help: whatever took the lock away can do it again. Find it
 first.
 Stopped in 0.31 s: tasks, scheduler, cache, http-session, database, worker-mode.
 Nothing is running.
-Failed 2 h 05 min after the start began.
+Failed 2 h 05 min after the start began. More: banboard explain lock.lost
 banboard 1.4.2  instance 7f3c19d2  host 4be1c0ffee12  2026-11-20T09:27:52Z
 ================================================================================
 "#,
@@ -69,7 +69,7 @@ Do this
 
 Restarting will NOT help: nothing shows that this cause goes away by itself.
 Stopped in 31 ms: tasks, worker-mode. Nothing is running.
-Failed 0.75 s after the start began.
+Failed 0.75 s after the start began. More: banboard explain stage.failed
 banboard 1.4.2  instance 7f3c19d2  host 4be1c0ffee12  2026-11-20T09:27:52Z
 ================================================================================
 "#,
@@ -108,6 +108,7 @@ Do this
      banboard report --json
 
 The service can start again once this process has ended.
+More: banboard explain rollback.incomplete
 banboard 1.4.2  instance 7f3c19d2  host 4be1c0ffee12  2026-11-20T09:27:52Z
 ================================================================================
 "#,
