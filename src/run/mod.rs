@@ -1,7 +1,7 @@
 //! The way in for applications: the runtime, the signals, the watchdog, the report and the exit code.
 //! Floor 5: the only place that joins engine, locks and reports.
 
-use std::{io, process::ExitCode, thread, time::Duration};
+use std::{io, process::ExitCode, thread};
 
 use tokio::runtime::{Builder, Runtime};
 
@@ -41,9 +41,6 @@ use pulse::Observers;
 use reporter::Reporter;
 use signals::StopRequest;
 use watchdog::Watchdog;
-
-/// How long a process whose right is lost may take to tell of it.
-const LAST_WORDS: Duration = Duration::from_millis(300);
 
 /// Runs an application: starts its stages, serves, and stops it clean. Call it from `main` and return
 /// what it returns.
@@ -171,10 +168,12 @@ fn live(
     let beating = health_beat::beat(health.ok(), board.clone());
     reporter.show(board.clone());
     let mourner = reporter.clone();
-    let stalled = Box::new(move |stalled: &Stalled| {
-        mourner.tell(|identity| Report::stalled(stalled, identity));
-        // Where the right is lost, somebody else may start to work at any moment.
-        mourner.settle_within(if stalled.lost.is_some() { LAST_WORDS } else { deliver::PATIENCE });
+    let stalled = Box::new(move |stalled: Stalled, limit| {
+        let mourner = mourner.clone();
+        let _told_or_too_late = deliver::within(limit, move || {
+            mourner.tell(|identity| Report::stalled(&stalled, identity));
+            mourner.settle();
+        });
     });
     let watching = Watchdog::new(board, control, limits, request.clone(), stalled)
         .watch()

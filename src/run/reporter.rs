@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Arc, Mutex, PoisonError, mpsc::Receiver},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use super::{
@@ -158,13 +158,8 @@ impl Reporter {
 
     /// Waits, not for long, for what is still being delivered.
     pub(super) fn settle(&self) {
-        self.settle_within(PATIENCE);
-    }
-
-    /// The same where the process has still less time.
-    pub(super) fn settle_within(&self, most: Duration) {
         let pending = std::mem::take(&mut *self.pending());
-        let end = Instant::now() + most.min(PATIENCE);
+        let end = Instant::now() + PATIENCE;
         for delivered in pending {
             let _gave_up = delivered.recv_timeout(end.saturating_duration_since(Instant::now()));
         }

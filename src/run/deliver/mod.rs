@@ -69,5 +69,13 @@ pub(super) fn start<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static
 /// Does `work` on a thread of its own, and waits for it no longer than a report may take. A disk or a pipe
 /// that hangs keeps only that thread.
 pub(super) fn in_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-    start(work)?.recv_timeout(PATIENCE).ok()
+    within(PATIENCE, work)
+}
+
+/// The same for another length of time.
+pub(super) fn within<T: Send + 'static>(
+    limit: Duration,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    start(work)?.recv_timeout(limit).ok()
 }
