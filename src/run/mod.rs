@@ -30,7 +30,7 @@ mod signals;
 mod stderr;
 mod watchdog;
 
-use reporter::Reporter;
+use reporter::{Reporter, within};
 use signals::StopRequest;
 use watchdog::Watchdog;
 
@@ -144,9 +144,12 @@ fn live(
     let runtime = runtime().map_err(|error| broken_by("tokio runtime", error))?;
     let (board, control) = (prepared.board.clone(), prepared.control.clone());
     let mourner = reporter.clone();
-    let stalled = Box::new(move |stalled: &Stalled| {
-        mourner.tell(|identity| Report::stalled(stalled, identity));
-        mourner.settle();
+    let stalled = Box::new(move |stalled: Stalled, limit| {
+        let mourner = mourner.clone();
+        let _told = within(limit, move || {
+            mourner.tell(|identity| Report::stalled(&stalled, identity));
+            mourner.settle();
+        });
     });
     let watching = Watchdog::new(board, control, limits, request.clone(), stalled)
         .watch()

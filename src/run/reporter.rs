@@ -152,7 +152,15 @@ fn lock(about: &About) -> Option<serde_json::Value> {
 /// Does `work` on a thread of its own, and waits for it no longer than a report may take. A disk or a pipe
 /// that hangs keeps only that thread.
 pub(super) fn in_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-    start(work)?.recv_timeout(PATIENCE).ok()
+    within(PATIENCE, work)
+}
+
+/// The same for another length of time.
+pub(super) fn within<T: Send + 'static>(
+    limit: Duration,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    start(work)?.recv_timeout(limit).ok()
 }
 
 /// Begins `work` on a thread of its own. `None` where no thread can be had.

@@ -13,7 +13,7 @@ use std::{
 
 use signal_hook::low_level;
 
-use super::signals::StopRequest;
+use super::{reporter::PATIENCE, signals::StopRequest};
 use crate::{
     contract::{
         board::Board,
@@ -34,6 +34,13 @@ const IDLE_BEAT: Duration = Duration::from_secs(1);
 /// What the engine gets beyond its own budget to say how the stop went.
 const MARGIN: Duration = Duration::from_millis(300);
 
+/// How long the last words may take of a process that somebody else may already have replaced. A full pipe and
+/// a slow disk are no reason to go on beside him.
+const LAST_WORDS: Duration = Duration::from_millis(30);
+
+/// Tells what keeps the process from stopping, in no more than this time.
+type Tell = Box<dyn Fn(Stalled, Duration) + Send>;
+
 pub(super) struct Watchdog {
     board: Arc<Board>,
     control: Control,
@@ -41,7 +48,7 @@ pub(super) struct Watchdog {
     request: StopRequest,
     over: Arc<AtomicBool>,
     /// Tells the operator when the process must end without the engine.
-    report: Box<dyn Fn(&Stalled) + Send>,
+    report: Tell,
     began: Instant,
 }
 
@@ -57,7 +64,7 @@ impl Watchdog {
         control: Control,
         limits: Limits,
         request: StopRequest,
-        report: Box<dyn Fn(&Stalled) + Send>,
+        report: Tell,
     ) -> Self {
         let over = Arc::new(AtomicBool::new(false));
         Self { board, control, limits, request, over, report, began: Instant::now() }
@@ -86,8 +93,7 @@ impl Watchdog {
             end = self.end(&blocking, lost);
             let is_over_time = end.is_some_and(|end| Instant::now() >= end);
             if is_over_time && !self.over.load(Ordering::Acquire) {
-                let stalled = self.stalled(&blocking);
-                (self.report)(&stalled);
+                (self.report)(self.stalled(&blocking), self.patience());
                 // Exit handlers and destructors are just what may hang; the kernel closes the lock file.
                 low_level::exit(i32::from(ErrorKind::Software.exit_code()));
             }
@@ -100,6 +106,12 @@ impl Watchdog {
         // Nobody wakes the thread when the service stops by itself, so it must wake within the budget.
         let beat = if idle { self.limits.shutdown.clamp(BEAT, IDLE_BEAT) } else { BEAT };
         end.map_or(beat, |end| beat.min(end.saturating_duration_since(Instant::now())))
+    }
+
+    /// How long it may take to tell: not past the time at which somebody else may be the only worker.
+    fn patience(&self) -> Duration {
+        let left = self.board.published_worker().and_then(|guard| guard.until_hard_limit());
+        left.map_or(PATIENCE, |left| left.clamp(LAST_WORDS, PATIENCE))
     }
 
     /// Whether the right to be the only worker is lost. The engine hears of it too, unless hooks keep every
