@@ -4,11 +4,16 @@
 
 use std::{
     fs,
+    os::fd::OwnedFd,
     path::Path,
     thread,
     time::{Duration, Instant},
 };
 
+use rustix::{
+    fs::{OFlags, fcntl_setfl},
+    process::{Pid, Signal, kill_process},
+};
 use solostart::testing::{Exit, Process};
 
 mod support;
@@ -326,15 +331,42 @@ fn a_stderr_that_nobody_reads_or_that_is_closed_changes_no_exit_code() {
     assert!(took < Duration::from_secs(10), "it took {took:?}");
 }
 
-/// A pipe that takes nothing more, for a writer that waits until it does.
-fn full_pipe() -> (std::os::fd::OwnedFd, std::os::fd::OwnedFd) {
-    use rustix::{
-        fs::{OFlags, fcntl_setfl},
-        pipe::{PipeFlags, pipe_with},
+#[test]
+fn a_worker_that_was_replaced_ends_at_once_although_nobody_reads_what_it_says() {
+    use std::{
+        io::{BufRead, BufReader},
+        process::Stdio,
     };
-    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).unwrap();
-    while rustix::io::write(&writer, &[0; 4096]).is_ok() {}
-    while rustix::io::write(&writer, &[0]).is_ok() {}
-    fcntl_setfl(&writer, OFlags::empty()).unwrap();
+    let data = tempfile::tempdir().unwrap();
+    let vars = [("TESTAPP_SCENARIO", "ok"), ("TESTAPP_LEASE_TTL", "500ms")];
+    let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+    let mut command = support::command("test-app", data.path(), &vars);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::from(writer.try_clone().unwrap()));
+    let mut worker = command.spawn().unwrap();
+    let mut lines = BufReader::new(fs::File::from(reader)).lines();
+    assert!(lines.any(|line| line.unwrap().starts_with("READY")));
+    let pid = Pid::from_child(&worker);
+    kill_process(pid, Signal::STOP).unwrap();
+    fill(&writer);
+    // Longer than its lease: this is what happens to it, and nothing is waited for.
+    thread::sleep(Duration::from_millis(700));
+    let began = Instant::now();
+    kill_process(pid, Signal::CONT).unwrap();
+    let code = worker.wait().unwrap().code();
+    assert_eq!(code, Some(70));
+    assert!(began.elapsed() < Duration::from_millis(1_500), "it took {:?}", began.elapsed());
+}
+
+/// A pipe that takes nothing more, for a writer that waits until it does.
+fn full_pipe() -> (OwnedFd, OwnedFd) {
+    let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+    fill(&writer);
     (reader, writer)
+}
+
+fn fill(pipe: &OwnedFd) {
+    fcntl_setfl(pipe, OFlags::NONBLOCK).unwrap();
+    while rustix::io::write(pipe, &[0; 4096]).is_ok() {}
+    while rustix::io::write(pipe, &[0]).is_ok() {}
+    fcntl_setfl(pipe, OFlags::empty()).unwrap();
 }

@@ -84,6 +84,7 @@ fn main() -> ExitCode {
         Ok("contender") => contend::contender(),
         Ok("churner") => churn::churner(),
         Ok("flock") => return roles::plain_flock(),
+        Ok("bystander") => return roles::bystander(),
         Ok("holder") => return roles::holder(),
         Ok("writer") => return pause::writer(),
         Ok("stubborn") => return pause::stubborn(),

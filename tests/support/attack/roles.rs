@@ -1,11 +1,14 @@
-//! Two programs that hold a lock until they end: one with the library, one with a plain `flock` to compare.
+//! Small programs: one that holds both locks until it ends, and two to compare with, that know nothing of the
+//! library.
 
-use std::{env, fs::OpenOptions, path::PathBuf, process::ExitCode, thread};
+use std::{env, fs::OpenOptions, path::PathBuf, process::ExitCode, thread, time::Duration};
 
 use rustix::fs::{FlockOperation, flock};
 use solostart::Event;
 
-/// What each says when it holds.
+use crate::worker::monotonic;
+
+/// What each says when it holds, or is there.
 pub(crate) const HELD: &str = "it is held";
 
 /// An application without stages.
@@ -36,5 +39,18 @@ pub(crate) fn plain_flock() -> ExitCode {
     eprintln!("{HELD}");
     loop {
         thread::park();
+    }
+}
+
+/// A program that ends as soon as the clock shows that it was paused.
+pub(crate) fn bystander() -> ExitCode {
+    eprintln!("{HELD}");
+    loop {
+        let before = monotonic();
+        thread::sleep(Duration::from_millis(10));
+        // A paused process is not paused for less, and a busy machine seldom keeps one from running for so long.
+        if monotonic() - before >= Duration::from_millis(250) {
+            return ExitCode::from(70);
+        }
     }
 }
