@@ -34,7 +34,7 @@ const TTL: Duration = Duration::from_millis(500);
 /// By when the right has ended without a renewal: 0.6 of the TTL.
 const SOFT: Duration = Duration::from_millis(300);
 
-/// How soon whoever lost the right must have ended after it goes on.
+/// How soon 99 of 100 that lost the right must have ended after they go on, beyond what the machine itself takes.
 const LIMIT: Duration = Duration::from_millis(50);
 
 /// How long a writer rests between two writes, so that most pauses do not meet it in a transaction, which would
@@ -62,7 +62,9 @@ struct Found {
     pauses: u64,
     /// From SIGCONT to the exit, where the right was lost by then.
     exits: Spread,
-    /// The same of a program that does nothing but look at the clock: what the machine itself takes.
+    /// What the slowest of them said.
+    slowest: String,
+    /// The same of a program that stores one line and ends: what the machine itself takes.
     bystanders: Spread,
     /// How often the successor was at work before the old one went on.
     overtaken: u64,
@@ -96,11 +98,9 @@ pub(crate) fn attack(plan: &Plan) {
     });
     let found = found.into_inner().unwrap();
     assert!(found.both_wrote * 2 > found.pauses, "most pairs must have two writers, or nothing is tried");
-    let (late, machine) = (found.exits.max(), found.bystanders.max());
-    assert!(
-        plan.quick || late <= LIMIT + machine,
-        "{late:?} from SIGCONT to the exit, {machine:?} without us"
-    );
+    let (late, machine) = (found.exits.at(0.99), found.bystanders.at(0.99));
+    let prompt = plan.quick || late <= LIMIT + machine;
+    assert!(prompt, "{late:?} from SIGCONT to the exit, {machine:?} without us; the last {}", found.slowest);
     let Found {
         pauses, exits, bystanders, overtaken, fenced, stale_unfenced, restarted, refused, early, ..
     } = found;
@@ -112,7 +112,7 @@ pub(crate) fn attack(plan: &Plan) {
         ),
     );
     plan.found("from SIGCONT to exit 70 where the right was lost", exits.text());
-    plan.found("the same of a program that only looks at the clock", bystanders.text());
+    plan.found("the same of a program that only stores one line before", bystanders.text());
     plan.found(
         "a lease of 500 ms on this machine",
         format_args!("{early} workers lost it before their pause; {restarted} successors were started again"),
@@ -167,6 +167,9 @@ fn pair(plan: &Plan, old: &str, dice: &mut Dice, found: &Mutex<Found>) -> bool {
     found.bystanders.add(beside);
     // A shorter one may have been renewed in time; then the deleted file is noticed within three seconds.
     if watched && length >= SOFT {
+        if ended - resumed > found.exits.max() {
+            found.slowest = format!("after a pause of {length:?}:\n{}", old.seen);
+        }
         found.exits.add(ended - resumed);
     }
     judge(dir, &mut found);

@@ -1,7 +1,15 @@
 //! Small programs: one that holds both locks until it ends, and two to compare with, that know nothing of the
 //! library.
 
-use std::{env, fs::OpenOptions, path::PathBuf, process::ExitCode, thread, time::Duration};
+use std::{
+    env,
+    fs::{File, OpenOptions},
+    io::Write,
+    path::PathBuf,
+    process::ExitCode,
+    thread,
+    time::Duration,
+};
 
 use rustix::fs::{FlockOperation, flock};
 use solostart::Event;
@@ -42,15 +50,21 @@ pub(crate) fn plain_flock() -> ExitCode {
     }
 }
 
-/// A program that ends as soon as the clock shows that it was paused.
+/// A program that ends when the clock shows that it was paused. It stores a line before, as a worker does that was
+/// writing: nobody ends before the disk has answered.
 pub(crate) fn bystander() -> ExitCode {
+    let mut last = monotonic();
     eprintln!("{HELD}");
     loop {
-        let before = monotonic();
         thread::sleep(Duration::from_millis(10));
+        let now = monotonic();
         // A paused process is not paused for less, and a busy machine seldom keeps one from running for so long.
-        if monotonic() - before >= Duration::from_millis(250) {
+        if now - last >= Duration::from_millis(250) {
+            let path = PathBuf::from(env::var_os("ATTACK_DATA_DIR").unwrap()).join("last-words");
+            let mut file = File::create(path).unwrap();
+            file.write_all(b"it was paused\n").and_then(|()| file.sync_data()).unwrap();
             return ExitCode::from(70);
         }
+        last = now;
     }
 }
