@@ -8,6 +8,8 @@
 mod file;
 mod handle;
 mod life;
+#[cfg_attr(not(feature = "metrics"), path = "no_metrics.rs")]
+mod metrics;
 mod store;
 
 use std::{
@@ -329,7 +331,9 @@ where
 
     async fn health(&self, cache: Arc<Self::Output>) -> StageResult<()> {
         cache.settle().await;
-        tracing::debug!(target: "solostart", stage = self.name, stats = ?cache.stats(), "cache");
+        let stats = cache.stats();
+        metrics::set(self.name, &stats);
+        tracing::debug!(target: "solostart", stage = self.name, ?stats, "cache");
         Ok(())
     }
 }
