@@ -13,7 +13,7 @@ use std::{
 
 use signal_hook::low_level;
 
-use super::{deliver::PATIENCE, signals::StopRequest};
+use super::signals::StopRequest;
 use crate::{
     contract::{
         board::Board,
@@ -37,6 +37,10 @@ const MARGIN: Duration = Duration::from_millis(300);
 /// How long the last words may take of a process that somebody else may already have replaced. A full pipe and
 /// a slow disk are no reason to go on beside him.
 const LAST_WORDS: Duration = Duration::from_millis(30);
+
+/// How long they may take otherwise: with [`MARGIN`] it is less than half a second beyond the budget, which is when
+/// whoever waits for the process expects its end.
+const REPORT: Duration = Duration::from_millis(150);
 
 /// Tells what keeps the process from stopping, in no more than this time.
 type Tell = Box<dyn Fn(Stalled, Duration) + Send>;
@@ -111,7 +115,7 @@ impl Watchdog {
     /// How long it may take to tell: not past the time at which somebody else may be the only worker.
     fn patience(&self) -> Duration {
         let left = self.board.published_worker().and_then(|guard| guard.until_hard_limit());
-        left.map_or(PATIENCE, |left| left.clamp(LAST_WORDS, PATIENCE))
+        left.map_or(REPORT, |left| left.clamp(LAST_WORDS, REPORT))
     }
 
     /// Whether the right to be the only worker is lost. The engine hears of it too, unless hooks keep every
