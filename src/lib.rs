@@ -76,6 +76,8 @@ mod graph;
 mod ids;
 mod instance;
 mod kind;
+#[cfg(all(test, feature = "metrics"))]
+mod recorder;
 mod report;
 mod run;
 mod settings;

@@ -21,6 +21,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("clean", 0),
     ("clock", 0),
     ("files", 0),
+    ("recorder", 0),
     ("codes", 0),
     ("error", 0),
     ("ids", 0),

@@ -28,19 +28,26 @@ pub(crate) struct View<'a> {
     pub(crate) nonce: &'a str,
 }
 
+/// What every page begins with.
+fn head(title: &str, nonce: &str) -> Markup {
+    html! {
+        head {
+            meta charset="utf-8";
+            meta name="viewport" content="width=device-width, initial-scale=1";
+            meta name="color-scheme" content="light dark";
+            link rel="icon" type="image/svg+xml" href="/icon.svg";
+            title { (title) " - Banboard" }
+            style nonce=(nonce) { (PreEscaped(STYLE)) }
+        }
+    }
+}
+
 /// The whole page.
 pub(crate) fn page(board: &Board, startup: &Startup, view: &View<'_>) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                link rel="icon" type="image/svg+xml" href="/icon.svg";
-                title { (number(board.active_total)) " active bans - Banboard" }
-                style nonce=(view.nonce) { (PreEscaped(STYLE)) }
-            }
+            (head(&format!("{} active bans", number(board.active_total)), view.nonce))
             body {
                 a.skip href="#active" { "Skip to the active bans" }
                 (header(board, startup, view))

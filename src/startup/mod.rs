@@ -320,18 +320,19 @@ impl Startup {
         let mut config = self.worker_config(given_up.clone());
         let waits = self.waits(limits, &config);
         let in_vain = self.in_vain.take();
-        let locks =
-            (self.mode == WorkerMode::Single).then(|| Arc::new(self.worker_config(CancellationToken::new())));
         let shortened = self.shorten(in_vain.as_deref(), &waits, &mut config);
         if self.mode == WorkerMode::Single {
             self.give_time_to_wait(&config, limits);
         }
         let mut notes = Vec::new();
-        let acquire = match &self.mode {
-            WorkerMode::Single => Acquire::Lock(Box::new(config), given_up),
+        let (acquire, locks) = match &self.mode {
+            WorkerMode::Single => {
+                let config = Arc::new(config);
+                (Acquire::Lock(config.clone(), given_up), Some(config))
+            }
             WorkerMode::Many { reason } => {
                 notes.push(format!("several workers are allowed: {reason}"));
-                Acquire::Nothing
+                (Acquire::Nothing, None)
             }
         };
         let warnings =

@@ -36,7 +36,7 @@ pub enum WorkerMode {
 /// How the `worker-mode` stage takes its lock; known only when everything was declared.
 pub(super) enum Acquire {
     /// With what ends a wait for the lock.
-    Lock(Box<WorkerConfig>, CancellationToken),
+    Lock(Arc<WorkerConfig>, CancellationToken),
     Nothing,
 }
 

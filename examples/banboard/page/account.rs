@@ -1,8 +1,8 @@
 //! What the page shows of logging in and of what can be done then.
 
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{DOCTYPE, Markup, html};
 
-use super::STYLE;
+use super::head;
 use crate::{
     board::ActiveBan,
     login::{Session, Visitor},
@@ -90,14 +90,7 @@ pub(crate) fn login_page(problem: Option<LoginProblem>, nonce: &str) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                link rel="icon" type="image/svg+xml" href="/icon.svg";
-                title { "Log in - Banboard" }
-                style nonce=(nonce) { (PreEscaped(STYLE)) }
-            }
+            (head("Log in", nonce))
             body {
                 header { h1 { "Banboard" } }
                 main {

@@ -1,44 +1,5 @@
-use std::{
-    collections::BTreeMap,
-    sync::{PoisonError, atomic::AtomicU64, atomic::Ordering},
-};
-
-use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
-
 use super::*;
-use crate::{Env, Startup, WorkerMode};
-
-/// Keeps every number by its name and labels.
-#[derive(Default)]
-struct Kept(Mutex<BTreeMap<String, Arc<AtomicU64>>>);
-
-impl Kept {
-    fn cell(&self, key: &Key) -> Arc<AtomicU64> {
-        let labels = key.labels().map(|label| format!(" {}={}", label.key(), label.value()));
-        let name = key.name().to_owned() + &labels.collect::<String>();
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(name).or_default().clone()
-    }
-
-    fn gauge(&self, name: &str) -> Option<f64> {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(f64::from_bits(kept.get(name)?.load(Ordering::Relaxed)))
-    }
-}
-
-impl Recorder for Kept {
-    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
-        Counter::from_arc(self.cell(key))
-    }
-    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
-        Gauge::from_arc(self.cell(key))
-    }
-    fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
-        Histogram::noop()
-    }
-}
+use crate::{Env, Startup, WorkerMode, recorder::Kept};
 
 #[tokio::test]
 async fn the_numbers_say_how_the_service_is_and_who_holds_the_lock() {
@@ -74,8 +35,7 @@ async fn the_numbers_say_how_the_service_is_and_who_holds_the_lock() {
         error: String::new(),
     };
     metrics::with_local_recorder(&kept, || metrics.event(&retried));
-    let retries = kept.cell(&Key::from_parts("solostart_stage_retries_total", &[("stage", "database")]));
-    assert_eq!(retries.load(Ordering::Relaxed), 1);
+    assert_eq!(kept.counter("solostart_stage_retries_total stage=database"), Some(1));
     running.shutdown("the test is over").await;
     metrics::with_local_recorder(&kept, || metrics.event(&Event::Stopped { took: Duration::ZERO }));
     assert_eq!(kept.gauge("solostart_ready"), Some(0.0));
