@@ -1,6 +1,6 @@
 //! What async access to SQLite costs: the same queries by plain rusqlite, by this crate's stage, by
-//! `deadpool-sqlite` and by `tokio-rusqlite`, in turn in one run. `cargo bench --bench sqlite` prints the table; the
-//! method is in `docs/performance.md`.
+//! `deadpool-sqlite` and by `tokio-rusqlite`, in turn in one run. `cargo bench --bench sqlite` in this folder prints
+//! the table; the method is in `docs/performance.md`.
 
 #![allow(clippy::print_stdout, clippy::expect_used, reason = "a bench prints its table, and may fail")]
 

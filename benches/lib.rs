@@ -1,0 +1,1 @@
+//! What the benches share: shapes of graphs, samples, tables.
