@@ -6,18 +6,18 @@
 
 use std::{
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use tokio::time::Instant;
+use tokio::{sync::SetOnce, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     event::{Event, EventSink},
-    guard::{GuardKeeper, WorkerGuard},
+    guard::{GuardKeeper, LockLost, WorkerGuard},
     panic::contain,
     state::{Phase, StageState},
 };
@@ -46,7 +46,9 @@ pub(crate) struct Board {
     stop_deadline: OnceLock<Instant>,
     /// Counted up by the watchdog thread; see [`Cell::poll_began`].
     ticks: AtomicU64,
-    worker: OnceLock<WorkerGuard>,
+    /// Cancelled when nothing more shall start.
+    pub(crate) cancel: CancellationToken,
+    worker: SetOnce<WorkerGuard>,
     /// Which stage said, while it was up, that the service cannot go on, and why.
     failure: Mutex<Option<(StageId, StageError)>>,
     /// Cancelled when that was said.
@@ -69,13 +71,20 @@ pub(crate) struct Cell {
     /// The watchdog's tick during which the running poll of this stage's hook began, plus one; zero
     /// while no poll runs. A tick is stored instead of a time because it costs nothing to read.
     polling_since: AtomicU64,
+    /// Made when there is something to keep: most stages of a large graph say nothing.
+    said: OnceLock<Box<Said>>,
+}
+
+/// What a stage's hooks say while they run.
+#[derive(Default)]
+struct Said {
     steps: Mutex<Vec<(Instant, String)>>,
     /// What the stage does without, since it said so while it started.
     degraded: Mutex<Option<String>>,
     /// What the line that says the service is ready should add.
     note: Mutex<Option<String>>,
     /// The innermost span of the hook that runs: what the stage says belongs there, whichever thread says it.
-    span: Mutex<tracing::Span>,
+    span: Mutex<Option<tracing::Span>>,
 }
 
 impl Board {
@@ -94,7 +103,8 @@ impl Board {
             ready_at: AtomicU64::new(NEVER),
             stop_deadline: OnceLock::new(),
             ticks: AtomicU64::new(0),
-            worker: OnceLock::new(),
+            cancel: CancellationToken::new(),
+            worker: SetOnce::new(),
             failure: Mutex::new(None),
             failed: CancellationToken::new(),
             sink,
@@ -109,8 +119,8 @@ impl Board {
         self.began.elapsed()
     }
 
-    fn now_nanos(&self) -> u64 {
-        u64::try_from(self.now().as_nanos()).unwrap_or(NEVER)
+    fn nanos(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.began).as_nanos()).unwrap_or(NEVER)
     }
 
     pub(crate) fn phase(&self) -> Phase {
@@ -120,7 +130,7 @@ impl Board {
 
     pub(crate) fn set_phase(&self, phase: Phase) {
         if phase == Phase::Ready {
-            self.ready_at.store(self.now_nanos(), Ordering::Release);
+            self.ready_at.store(self.nanos(Instant::now()), Ordering::Release);
         }
         self.phase.store(phase as u8, Ordering::Release);
     }
@@ -141,12 +151,12 @@ impl Board {
     }
 
     /// Writes the state that the engine decided, with the time where it is one that reports show.
-    pub(crate) fn set_state(&self, id: StageId, state: StageState) {
+    pub(crate) fn set_state(&self, id: StageId, state: StageState, at: Instant) {
         let cell = self.cell(id);
         match state {
-            StageState::Starting => cell.launched_at.store(self.now_nanos(), Ordering::Release),
+            StageState::Starting => cell.launched_at.store(self.nanos(at), Ordering::Release),
             StageState::Up | StageState::Failed | StageState::Cancelled => {
-                cell.settled_at.store(self.now_nanos(), Ordering::Release);
+                cell.settled_at.store(self.nanos(at), Ordering::Release);
             }
             StageState::Pending
             | StageState::Interrupting
@@ -181,6 +191,11 @@ impl Board {
         self.worker.get().cloned()
     }
 
+    /// Resolves when the right to be the only worker is lost, and never where there is none to lose.
+    pub(crate) async fn lost(&self) -> LockLost {
+        self.worker.wait().await.lost().await
+    }
+
     /// The guard, or one that is lost where worker-mode is not up: doubt means "not held" (invariant 7).
     pub(crate) fn worker(&self) -> WorkerGuard {
         self.worker.get().cloned().unwrap_or_else(|| {
@@ -196,14 +211,14 @@ impl Board {
         if self.cell(id).optional {
             return;
         }
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert((id, error));
+        held(&self.failure).get_or_insert((id, error));
         self.failed.cancel();
     }
 
     /// Waits until a stage has said so. It is heard once.
     pub(crate) async fn failed(&self) -> (StageId, StageError) {
         self.failed.cancelled().await;
-        let said = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let said = held(&self.failure).take();
         match said {
             Some(said) => said,
             None => std::future::pending().await,
@@ -256,10 +271,7 @@ impl Cell {
             launched_at: AtomicU64::new(NEVER),
             settled_at: AtomicU64::new(NEVER),
             polling_since: AtomicU64::new(0),
-            steps: Mutex::new(Vec::new()),
-            degraded: Mutex::new(None),
-            note: Mutex::new(None),
-            span: Mutex::new(tracing::Span::none()),
+            said: OnceLock::new(),
         }
     }
 
@@ -277,13 +289,17 @@ impl Cell {
         self.healthy.swap(healthy, Ordering::AcqRel) != healthy
     }
 
+    fn said(&self) -> &Said {
+        self.said.get_or_init(Box::default)
+    }
+
     /// Stores what the stage does without; `None` where another attempt begins.
     pub(crate) fn set_degraded(&self, why: Option<String>) {
-        *self.degraded.lock().unwrap_or_else(PoisonError::into_inner) = why;
+        *held(&self.said().degraded) = why;
     }
 
     pub(crate) fn degraded(&self) -> Option<String> {
-        self.degraded.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        held(&self.said.get()?.degraded).clone()
     }
 
     pub(crate) fn give_up(&self) {
@@ -300,7 +316,7 @@ impl Cell {
     }
 
     pub(crate) fn set_step(&self, step: String) {
-        let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut steps = held(&self.said().steps);
         if steps.len() == STEPS_KEPT {
             steps.remove(0);
         }
@@ -308,31 +324,36 @@ impl Cell {
     }
 
     pub(crate) fn set_note(&self, note: String) {
-        *self.note.lock().unwrap_or_else(PoisonError::into_inner) = Some(note);
+        *held(&self.said().note) = Some(note);
     }
 
     pub(crate) fn note(&self) -> Option<String> {
-        self.note.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        held(&self.said.get()?.note).clone()
     }
 
     /// Says which span is the innermost now. One that no subscriber wants counts as not there.
     pub(crate) fn set_span(&self, span: tracing::Span) {
-        let left = std::mem::replace(&mut *self.span.lock().unwrap_or_else(PoisonError::into_inner), span);
+        if span.is_disabled() && self.said.get().is_none() {
+            return;
+        }
+        let left = held(&self.said().span).replace(span);
         // Outside the lock: a subscriber may look back at the stage when a span closes.
         drop(left);
     }
 
     pub(crate) fn span(&self) -> tracing::Span {
-        self.span.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let kept = self.said.get().and_then(|said| held(&said.span).clone());
+        kept.unwrap_or_else(tracing::Span::none)
     }
 
     pub(crate) fn current_step(&self) -> Option<String> {
-        self.steps.lock().unwrap_or_else(PoisonError::into_inner).last().map(|(_, step)| step.clone())
+        held(&self.said.get()?.steps).last().map(|(_, step)| step.clone())
     }
 
     /// The last steps with how long each took, the running one until now.
     pub(crate) fn step_times(&self) -> Vec<(String, Duration)> {
-        let steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(said) = self.said.get() else { return Vec::new() };
+        let steps = held(&said.steps);
         let ends = steps.iter().skip(1).map(|(at, _)| *at).chain([Instant::now()]);
         steps.iter().zip(ends).map(|((at, step), end)| (step.clone(), end.duration_since(*at))).collect()
     }
@@ -360,6 +381,11 @@ impl Cell {
         self.polling_since.store(0, Ordering::Relaxed);
         board.ticks.load(Ordering::Relaxed) + 1
     }
+}
+
+/// What a lock guards, whether or not somebody panicked while holding it: every write is whole.
+fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn reached(at: &AtomicU64) -> Option<Duration> {

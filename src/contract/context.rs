@@ -4,7 +4,7 @@ use std::{
     fmt,
     future::Future,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
 };
@@ -33,7 +33,9 @@ pub struct StageContext(Arc<Inner>);
 struct Inner {
     board: Arc<Board>,
     id: StageId,
-    cancel: CancellationToken,
+    /// Cancelled with every other stage's start, or because this one's time is up. Made when it is first asked
+    /// for: a hook that neither waits nor asks costs none.
+    cancel: OnceLock<CancellationToken>,
     deadline: Instant,
     attempt: AtomicU32,
     /// Kept outside the hook's future, so that it survives its error, time-out, abort and panic.
@@ -41,11 +43,11 @@ struct Inner {
 }
 
 impl StageContext {
-    pub(crate) fn new(board: Arc<Board>, id: StageId, cancel: CancellationToken, deadline: Instant) -> Self {
+    pub(crate) fn new(board: Arc<Board>, id: StageId, deadline: Instant) -> Self {
         Self(Arc::new(Inner {
             board,
             id,
-            cancel,
+            cancel: OnceLock::new(),
             deadline,
             attempt: AtomicU32::new(1),
             undo: Mutex::new(Vec::new()),
@@ -131,13 +133,13 @@ impl StageContext {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn cancelled(&self) {
-        self.0.cancel.cancelled().await;
+        self.cancel_token().cancelled().await;
     }
 
     /// Whether [`cancelled`](Self::cancelled) has resolved; for loops on a blocking thread.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        self.0.cancel.is_cancelled()
+        self.0.cancel.get().unwrap_or(&self.0.board.cancel).is_cancelled()
     }
 
     /// When the stage's time is up, over all its attempts.
@@ -176,7 +178,7 @@ impl StageContext {
     }
 
     pub(crate) fn cancel_token(&self) -> &CancellationToken {
-        &self.0.cancel
+        self.0.cancel.get_or_init(|| self.0.board.cancel.child_token())
     }
 
     pub(crate) fn board(&self) -> &Arc<Board> {

@@ -45,7 +45,7 @@ impl StopTask {
         if let Some(stop) = stop {
             let resource = output.clone();
             let mut hook =
-                Hook::new(board, id, Span::none(), Box::pin(async move { stop(resource, cx).await }));
+                Hook::new(&board, id, Span::none(), Box::pin(async move { stop(resource, cx).await }));
             result = match timeout_at(deadline, &mut hook).await {
                 Ok(Ok(done)) => done,
                 Ok(Err(panic)) => Err(panicked(panic)),
@@ -75,7 +75,7 @@ impl Engine {
         let began = Instant::now();
         self.board.set_phase(Phase::Stopping);
         let deadline = self.begin_stop();
-        self.cancel.cancel();
+        self.board.cancel.cancel();
         for id in self.in_state(&[StageState::Pending]) {
             self.change(id, Change::Skip);
         }
@@ -175,10 +175,10 @@ impl Engine {
         self.board.cell(id).set_span(Span::none());
         let _inside = span.enter();
         match outcome {
-            up::Outcome::Acquired(output) => {
+            up::Outcome::Acquired(output, at) => {
                 self.outputs.lock().unwrap_or_else(std::sync::PoisonError::into_inner)[id.index()] =
                     Some(output);
-                self.change(id, Change::Acquired);
+                self.change_at(id, Change::Acquired, at);
                 self.board.emit(&Event::StageUp { stage, took: self.board.cell(id).took() });
             }
             up::Outcome::Ended { announced: true } => self.change(id, Change::Fail),
@@ -188,7 +188,7 @@ impl Engine {
             }
             up::Outcome::Failed(failure) => {
                 self.change(id, Change::Fail);
-                self.note_failure(id, failure);
+                self.note_failure(id, *failure);
             }
         }
     }

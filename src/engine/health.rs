@@ -67,8 +67,9 @@ impl Engine {
             let Some(output) = output.filter(|_| !checks.is_running(id)) else { continue };
             let span = info_span!(target: "solostart", "health", stage = %self.name(id));
             let answer = span.in_scope(|| health(output));
-            let mut hook = Hook::new(self.board.clone(), id, span, answer);
+            let board = self.board.clone();
             let task = checks.tasks.spawn(async move {
+                let mut hook = Hook::new(&board, id, span, answer);
                 let result = match timeout(CHECK_TIMEOUT, &mut hook).await {
                     Ok(Ok(result)) => result,
                     Ok(Err(panic)) => Err(panicked(panic)),

@@ -4,7 +4,6 @@
 use std::{
     future::Future,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -25,8 +24,8 @@ use crate::{
 pub(crate) const BLOCKING_TICKS: u64 = 4;
 
 /// One run of a hook.
-pub(super) struct Hook<T> {
-    board: Arc<Board>,
+pub(super) struct Hook<'a, T> {
+    board: &'a Board,
     id: StageId,
     /// What the hook says belongs here.
     span: Span,
@@ -35,9 +34,9 @@ pub(super) struct Hook<T> {
     pub(super) blocked: bool,
 }
 
-impl<T> Hook<T> {
+impl<'a, T> Hook<'a, T> {
     pub(super) fn new(
-        board: Arc<Board>,
+        board: &'a Board,
         id: StageId,
         span: Span,
         future: BoxFuture<'static, StageResult<T>>,
@@ -52,15 +51,16 @@ impl<T> Hook<T> {
     }
 }
 
-impl<T> Future for Hook<T> {
+impl<T> Future for Hook<'_, T> {
     type Output = Result<StageResult<T>, Panicked>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         let _inside = this.span.enter();
-        let began = this.board.cell(this.id).poll_began(&this.board);
+        let cell = this.board.cell(this.id);
+        let began = cell.poll_began(this.board);
         let poll = Pin::new(&mut this.inner).poll(cx);
-        let ended = this.board.cell(this.id).poll_ended(&this.board);
+        let ended = cell.poll_ended(this.board);
         this.blocked |= ended - began >= BLOCKING_TICKS;
         poll
     }

@@ -1,5 +1,6 @@
 //! The life of a service until it is ready, or rolled back. `serve` has the rest.
 
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, sleep_until},
@@ -54,8 +55,11 @@ impl Engine {
         commands: &mut mpsc::UnboundedReceiver<Command>,
         ready: &mut ReadySender,
     ) -> bool {
-        let deadline = sleep_until(self.board.began + self.limits.startup);
-        tokio::pin!(deadline);
+        let board = self.board.clone();
+        let deadline = board.began + self.limits.startup;
+        // Polled only when something in it has happened, so that a stage that comes up does not pay for asking
+        // everyone else.
+        let mut outside = FuturesUnordered::from_iter([listen(&board, commands, ready, deadline)]);
         let mut checks = Checks::default();
         let mut checked = false;
         self.launch_first();
@@ -70,21 +74,14 @@ impl Engine {
             tokio::select! {
                 biased;
                 Some(joined) = self.tasks.join_next() => self.settled_while_starting(joined),
-                Some((id, result)) = checks.next() => {
+                Some((id, result)) = checks.next(), if checked => {
                     self.failures.extend(self.book_check(id, result));
                 }
                 Some(announced) = self.announced.recv() => self.hear(announced),
-                command = commands.recv() => self.command_while_starting(command),
-                () = ready.closed() => self.interrupt("the start was given up by its caller"),
-                lost = lost(&self.board) => {
-                    let failure = self.lock_lost(&lost);
-                    self.failures.push(failure);
+                Some((happened, commands, ready)) = outside.next() => {
+                    self.happened_while_starting(happened);
+                    outside.push(listen(&board, commands, ready, deadline));
                 }
-                (id, error) = self.board.failed() => {
-                    let failure = self.gave_up(id, error);
-                    self.failures.push(failure);
-                }
-                () = &mut deadline => self.startup_timeout(),
             }
             if !self.failures.is_empty() {
                 self.begin_stop();
@@ -93,6 +90,17 @@ impl Engine {
                 }
                 return false;
             }
+        }
+    }
+
+    fn happened_while_starting(&mut self, happened: Happened) {
+        match happened {
+            Happened::Command(Command::Blocking(id)) => self.stage_blocks(id),
+            Happened::Command(Command::Stop(reason)) => self.interrupt(&reason.to_string()),
+            Happened::GivenUp => self.interrupt("the start was given up by its caller"),
+            Happened::LockLost(lost) => self.failures.push(self.lock_lost(&lost)),
+            Happened::Failed(id, error) => self.failures.push(self.gave_up(id, error)),
+            Happened::TimeIsUp => self.startup_timeout(),
         }
     }
 
@@ -109,9 +117,10 @@ impl Engine {
         let limits = self.limits;
         let timeout = self.board.cell(id).timeout;
         let start = self.specs[id.index()].start.take();
-        self.change(id, Change::Launch);
+        let now = Instant::now();
+        self.change_at(id, Change::Launch, now);
         let span = info_span!(target: "solostart", "stage", name = %self.name(id));
-        self.board.cell(id).set_span(span.clone());
+        self.board.cell(id).set_span(span);
         self.board.emit_of(id, &Event::StageStarting { stage: self.name(id) });
         let bound =
             start.and_then(|mut start| self.with_outputs(|outputs| start.bind(outputs)).then_some(start));
@@ -121,12 +130,11 @@ impl Engine {
             self.note_failure(id, stage_failure(&self.board, id, FailurePhase::Start, error, 1));
             return;
         };
-        let deadline = Instant::now() + timeout;
-        let cx = StageContext::new(self.board.clone(), id, self.cancel.child_token(), deadline);
+        let cx = StageContext::new(self.board.clone(), id, now + timeout);
         let announce = self.announce.clone();
         let share = self.heights.share(id, limits.shutdown);
         let task = up::StartTask { cx, timeout, shutdown: limits.shutdown, share, announce };
-        self.tasks.spawn(task.run(start).instrument(span));
+        self.tasks.spawn(task.run(start));
     }
 
     fn settled_while_starting(&mut self, joined: Result<Settled, tokio::task::JoinError>) {
@@ -179,14 +187,6 @@ impl Engine {
         self.board.emit_of(id, &event);
         if !cell.optional {
             self.failures.push(failure);
-        }
-    }
-
-    fn command_while_starting(&mut self, command: Option<Command>) {
-        match command {
-            Some(Command::Stop(reason)) => self.interrupt(&reason.to_string()),
-            Some(Command::Blocking(id)) => self.stage_blocks(id),
-            None => self.interrupt("the start was given up by its caller"),
         }
     }
 
@@ -285,10 +285,33 @@ impl Engine {
     }
 }
 
-/// Resolves when the right to be the only worker is lost, and never where there is none to lose.
-pub(super) async fn lost(board: &Board) -> LockLost {
-    match board.published_worker() {
-        Some(guard) => guard.lost().await,
-        None => std::future::pending().await,
-    }
+/// What can happen during a start beside the end of a stage.
+enum Happened {
+    Command(Command),
+    /// Nobody waits for the answer, or every handle is gone.
+    GivenUp,
+    LockLost(LockLost),
+    /// A stage that is up says that the service cannot go on.
+    Failed(StageId, StageError),
+    TimeIsUp,
+}
+
+type Commands<'a> = &'a mut mpsc::UnboundedReceiver<Command>;
+
+/// Waits until something happens, and gives back what it listened to.
+async fn listen<'a>(
+    board: &Board,
+    commands: Commands<'a>,
+    ready: &'a mut ReadySender,
+    deadline: Instant,
+) -> (Happened, Commands<'a>, &'a mut ReadySender) {
+    let happened = tokio::select! {
+        biased;
+        command = commands.recv() => command.map_or(Happened::GivenUp, Happened::Command),
+        () = ready.closed() => Happened::GivenUp,
+        lost = board.lost() => Happened::LockLost(lost),
+        (id, error) = board.failed() => Happened::Failed(id, error),
+        () = sleep_until(deadline) => Happened::TimeIsUp,
+    };
+    (happened, commands, ready)
 }

@@ -17,7 +17,6 @@ use std::{
 };
 
 use tokio::{sync::mpsc, task::JoinSet, time::Instant};
-use tokio_util::sync::CancellationToken;
 
 use crate::{
     codes::{ROLLBACK_INCOMPLETE, STAGE_FAILED},
@@ -123,8 +122,6 @@ pub(crate) struct Engine {
     tasks: JoinSet<Settled>,
     announce: mpsc::UnboundedSender<Announced>,
     announced: mpsc::UnboundedReceiver<Announced>,
-    /// Cancelled when nothing more shall start.
-    cancel: CancellationToken,
     /// Failures that end the start, in the order in which they became known.
     failures: Vec<StageFailure>,
     summary: StopSummary,
@@ -156,7 +153,6 @@ impl Engine {
             tasks: JoinSet::new(),
             announce,
             announced,
-            cancel: CancellationToken::new(),
             failures: Vec::new(),
             summary: StopSummary::default(),
             in_use: Vec::new(),
@@ -173,15 +169,20 @@ impl Engine {
 
     /// The only place where a stage changes its state. A change that is not legal is a defect of the
     /// engine: it is reported with the rest, because a report is what helps to mend it.
-    fn change(&mut self, id: StageId, change: Change) {
+    fn change_at(&mut self, id: StageId, change: Change, at: Instant) {
         let from = self.state(id);
         match from.next(change) {
-            Some(to) => self.board.set_state(id, to),
+            Some(to) => self.board.set_state(id, to, at),
             None => {
                 let error = format!("engine defect: {change:?} is not legal while {from}");
                 self.stop_problem(id, StopHook::Stop, error);
             }
         }
+    }
+
+    /// A change that happens now.
+    fn change(&mut self, id: StageId, change: Change) {
+        self.change_at(id, change, Instant::now());
     }
 
     fn stop_problem(&mut self, id: StageId, hook: StopHook, error: impl Into<BoxError>) {

@@ -12,7 +12,6 @@ use super::{
     Command, Engine, defect,
     health::{CHECK_INTERVAL, Checks},
     hook::panicked,
-    life::lost,
 };
 use crate::{
     contract::{
@@ -45,7 +44,7 @@ impl Engine {
             tokio::select! {
                 () = sleep(self.limits.drain) => {}
                 Some(ended) = serving.join_next() => (reason, failure) = self.served(reason, ended),
-                lost = lost(&self.board) => {
+                lost = self.board.lost() => {
                     (reason, failure) = (StopReason::LockLost, Some(self.lock_lost(&lost)));
                 }
                 (id, error) = self.board.failed() => {
@@ -97,7 +96,7 @@ impl Engine {
         loop {
             tokio::select! {
                 biased;
-                lost = lost(&self.board) => return (StopReason::LockLost, Some(self.lock_lost(&lost))),
+                lost = self.board.lost() => return (StopReason::LockLost, Some(self.lock_lost(&lost))),
                 (id, error) = self.board.failed() => return (StopReason::Failed, Some(self.gave_up(id, error))),
                 command = commands.recv() => match command {
                     Some(Command::Stop(reason)) => return (reason, None),

@@ -1,7 +1,8 @@
 //! One stage's start, as a task of its own: attempts, time limit, grace, undo.
 
-use std::{sync::Arc, time::Duration};
+use std::{task::Poll, time::Duration};
 
+use futures_util::poll;
 use tokio::{
     sync::mpsc,
     time::{Instant, sleep, sleep_until, timeout},
@@ -29,12 +30,12 @@ use crate::{
 
 /// How a start ended. By then everything that it left half done is undone.
 pub(super) enum Outcome {
-    /// The resource is there; too late, if the stage's failure was announced before.
-    Acquired(Output),
+    /// The resource is there, since when; too late, if the stage's failure was announced before.
+    Acquired(Output, Instant),
     /// Nothing was acquired, and the cause is known: announced before, or somebody else's failure.
     Ended { announced: bool },
     /// Nothing was acquired, for this reason.
-    Failed(StageFailure),
+    Failed(Box<StageFailure>),
 }
 
 /// One stage's start. The hook itself is not part of it, because a hook need not be `Sync`.
@@ -49,29 +50,43 @@ pub(super) struct StartTask {
 
 /// How one attempt ended.
 enum Attempt {
-    Acquired(Output),
+    Acquired(Output, Instant),
     Ended { announced: bool },
     Error(StageError),
 }
 
 impl StartTask {
+    /// The task's future is as small as a stage that starts at once allows, because a graph may launch thousands
+    /// together. What takes longer, or goes wrong, has a box of its own.
     pub(super) async fn run(self, mut start: Box<dyn Start>) -> Settled {
         let id = self.cx.id();
         let mut problems = Vec::new();
-        let outcome = self.attempts(start.as_mut(), &mut problems).await;
+        let outcome = match self.attempt(start.as_mut(), &mut problems).await {
+            Attempt::Acquired(output, at) => Outcome::Acquired(output, at),
+            last @ (Attempt::Ended { .. } | Attempt::Error(_)) => {
+                Box::pin(self.go_on(last, start.as_mut(), &mut problems)).await
+            }
+        };
         // What the hooks had captured is dropped here, and a destructor may panic.
-        let cx = self.cx.clone();
-        if let Err(panic) = contain(move || (cx.discard_undos(), drop(start))) {
+        let dropped =
+            self.board().cell(id).span().in_scope(|| contain(|| (self.cx.discard_undos(), drop(start))));
+        if let Err(panic) = dropped {
             problems.push(self.problem(panicked(panic)));
         }
         Settled::Start { id, outcome, problems }
     }
 
-    async fn attempts(&self, start: &mut dyn Start, problems: &mut Vec<StopProblem>) -> Outcome {
+    /// From the end of the first attempt to the end of the last.
+    async fn go_on(
+        &self,
+        mut last: Attempt,
+        start: &mut dyn Start,
+        problems: &mut Vec<StopProblem>,
+    ) -> Outcome {
         let mut delays = start.delays();
         loop {
-            let error = match self.attempt(start, problems).await {
-                Attempt::Acquired(output) => return Outcome::Acquired(output),
+            let error = match last {
+                Attempt::Acquired(output, at) => return Outcome::Acquired(output, at),
                 Attempt::Ended { announced } => {
                     self.undo(problems).await;
                     return Outcome::Ended { announced };
@@ -90,27 +105,29 @@ impl StartTask {
             if !undone || Instant::now() + delay >= self.cx.deadline() {
                 return self.fail(error, problems).await;
             }
-            self.board().emit(&Event::StageRetrying {
+            let retrying = Event::StageRetrying {
                 stage: self.board().graph.name(self.id()).clone(),
                 attempt: self.cx.attempt(),
                 delay,
                 error: error.to_string(),
-            });
+            };
+            self.board().emit_of(self.id(), &retrying);
             tokio::select! {
                 biased;
                 () = self.cx.cancelled() => return Outcome::Ended { announced: false },
                 () = sleep(delay) => { self.cx.next_attempt(); }
             }
+            last = self.attempt(start, problems).await;
         }
     }
 
     /// One attempt, in a span of its own.
     async fn attempt(&self, start: &mut dyn Start, problems: &mut Vec<StopProblem>) -> Attempt {
-        let stage = Span::current();
-        let span = debug_span!(target: "solostart", "attempt", n = self.cx.attempt());
+        let cell = self.board().cell(self.id());
+        let stage = cell.span();
+        let span = debug_span!(target: "solostart", parent: &stage, "attempt", n = self.cx.attempt());
         // A subscriber that leaves attempts out still hears of steps within the stage.
         let span = if span.is_disabled() { stage.clone() } else { span };
-        let cell = self.board().cell(self.id());
         cell.set_span(span.clone());
         let attempt = self.attempt_in(span, start, problems).await;
         cell.set_span(stage);
@@ -130,7 +147,16 @@ impl StartTask {
         let Some(future) = span.in_scope(|| start.attempt(self.cx.clone())) else {
             return Attempt::Error(defect("a start hook was asked for twice"));
         };
-        let mut hook = Hook::new(self.board().clone(), self.id(), span, future);
+        let mut hook = Hook::new(self.board(), self.id(), span, future);
+        match poll!(&mut hook) {
+            Poll::Ready(result) => self.finished(result, hook.blocked),
+            // It has to wait, so the room and the timer that this needs cost nothing beside it.
+            Poll::Pending => Box::pin(self.wait(hook, problems)).await,
+        }
+    }
+
+    /// Until the hook returns, is cancelled, or runs out of time.
+    async fn wait(&self, mut hook: Hook<'_, Output>, problems: &mut Vec<StopProblem>) -> Attempt {
         let cancelled = tokio::select! {
             biased;
             result = &mut hook => return self.finished(result, hook.blocked),
@@ -148,12 +174,12 @@ impl StartTask {
     fn finished(&self, result: Result<Result<Output, StageError>, Panicked>, blocked: bool) -> Attempt {
         match result {
             Ok(Ok(output)) => {
+                let now = Instant::now();
                 // A hook that blocks its thread returns before the timer can fire: late success.
-                let late = Instant::now() > self.cx.deadline() && !self.cx.is_cancelled();
-                if late {
+                if now > self.cx.deadline() && !self.cx.is_cancelled() {
                     self.announce_timeout(blocked);
                 }
-                Attempt::Acquired(output)
+                Attempt::Acquired(output, now)
             }
             // An error after the cancellation was caused by it, as far as anyone can tell.
             Ok(Err(_knock_on)) if self.cx.is_cancelled() => Attempt::Ended { announced: false },
@@ -165,13 +191,13 @@ impl StartTask {
     /// The hook was asked to end: it may still do so by itself for a while, then it is dropped.
     async fn grace(
         &self,
-        mut hook: Hook<Output>,
+        mut hook: Hook<'_, Output>,
         announced: bool,
         problems: &mut Vec<StopProblem>,
     ) -> Attempt {
         let grace = CANCEL_GRACE.min(self.shutdown / 4);
         let panic = match timeout(grace, &mut hook).await {
-            Ok(Ok(Ok(output))) => return Attempt::Acquired(output),
+            Ok(Ok(Ok(output))) => return Attempt::Acquired(output, Instant::now()),
             Ok(Ok(Err(error))) => {
                 // A stage that ran out of time may know better than "time-out" what took so long.
                 if announced && error.failure_code() != STAGE_FAILED {
@@ -195,7 +221,7 @@ impl StartTask {
     async fn fail(&self, error: StageError, problems: &mut Vec<StopProblem>) -> Outcome {
         let failure = stage_failure(self.board(), self.id(), FailurePhase::Start, error, self.cx.attempt());
         if self.cx.undo_count() == 0 {
-            return Outcome::Failed(failure);
+            return Outcome::Failed(Box::new(failure));
         }
         self.send(failure);
         self.undo(problems).await;
@@ -226,8 +252,9 @@ impl StartTask {
         let Undo { step, run } = undo;
         let during = step.map_or_else(String::new, |step| format!(" (registered during `{step}`)"));
         let future = Box::pin(async move { run().await });
-        let span = debug_span!(target: "solostart", "undo");
-        let mut hook = Hook::new(self.board().clone(), self.id(), span, future);
+        let stage = self.board().cell(self.id()).span();
+        let span = debug_span!(target: "solostart", parent: &stage, "undo");
+        let mut hook = Hook::new(self.board(), self.id(), span, future);
         match timeout(slice, &mut hook).await {
             Ok(Ok(Ok(()))) => Ok(()),
             Ok(Ok(Err(error))) => Err(error),
@@ -260,7 +287,7 @@ impl StartTask {
         let _engine_gone = self.announce.send(Announced { id: self.id(), failure });
     }
 
-    fn board(&self) -> &Arc<Board> {
+    fn board(&self) -> &Board {
         self.cx.board()
     }
 

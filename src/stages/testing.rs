@@ -54,8 +54,8 @@ impl Start {
         let mut graph = Graph::default();
         let id = graph.add("under-test".into());
         let board = Board::new(graph, vec![id], vec![Cell::new(false, limit)], sink);
-        let cancel = CancellationToken::new();
-        let cx = StageContext::new(board, id, cancel.clone(), Instant::now() + limit);
+        let cancel = board.cancel.clone();
+        let cx = StageContext::new(board, id, Instant::now() + limit);
         cx.publish_worker(worker.guard());
         Self { cx, cancel, worker: Arc::new(worker) }
     }
