@@ -1,6 +1,6 @@
 //! Names and identities. Floor 0: imports nothing of ours.
 
-use std::fmt;
+use std::{borrow::Cow, fmt, ops::Deref, sync::Arc};
 
 use uuid::Uuid;
 
@@ -18,6 +18,83 @@ pub(crate) fn is_stage_name(name: &str) -> bool {
         && !name.ends_with('-')
         && !name.contains("--")
         && name.chars().all(|each| each.is_ascii_lowercase() || each.is_ascii_digit() || each == '-')
+}
+
+/// A stage's name. It reads like a `str`, and its copies share the text, because every event and every line of a
+/// timeline has one.
+///
+/// ```
+/// use solostart::StageName;
+///
+/// let name = StageName::from("database");
+/// assert_eq!(name, "database");
+/// assert!(name.starts_with("data"));
+/// ```
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StageName(Arc<str>);
+
+impl StageName {
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Deref for StageName {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<T: Into<Arc<str>>> From<T> for StageName {
+    fn from(name: T) -> Self {
+        Self(name.into())
+    }
+}
+
+impl From<StageName> for Cow<'static, str> {
+    fn from(name: StageName) -> Self {
+        Cow::Owned(name.as_str().to_owned())
+    }
+}
+
+impl AsRef<str> for StageName {
+    fn as_ref(&self) -> &str {
+        self
+    }
+}
+
+impl PartialEq<str> for StageName {
+    fn eq(&self, other: &str) -> bool {
+        self.as_str() == other
+    }
+}
+
+impl PartialEq<&str> for StageName {
+    fn eq(&self, other: &&str) -> bool {
+        self.as_str() == *other
+    }
+}
+
+impl PartialEq<String> for StageName {
+    fn eq(&self, other: &String) -> bool {
+        self.as_str() == other
+    }
+}
+
+impl fmt::Display for StageName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self)
+    }
+}
+
+impl fmt::Debug for StageName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
 }
 
 /// Which stage of one start-up: its place in the order in which the stages were added.

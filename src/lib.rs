@@ -106,7 +106,7 @@ pub use engine::{
     running::Running,
 };
 pub use error::{BoxError, ErrorKind, Fact, Hint, StageError, StageResult};
-pub use ids::InstanceId;
+pub use ids::{InstanceId, StageName};
 pub use report::picture::{timeline_svg, timeline_text};
 pub use run::run;
 pub use settings::{

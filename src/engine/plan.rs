@@ -160,23 +160,23 @@ impl Plan {
         F: FnOnce(ServeContext, N::Values) -> Fut + Send + 'static,
         Fut: Future<Output = StageResult<()>> + Send + 'static,
     {
-        self.serve_needs = self.check_keys(&"serve".into(), |keys| needs.keys(keys));
+        let mut keys = Vec::new();
+        needs.keys(&mut keys);
+        self.refuse_foreign(&"serve".into(), &mut keys);
+        self.serve_needs = keys.into_iter().map(|key| key.id).collect();
         self.serve = Some(Box::new(move |outputs, cx| {
             let values = needs.take(outputs)?;
             Some(Box::pin(async move { serve(cx, values).await }))
         }));
     }
 
-    /// The stages that `name` names, without those of another start-up, which are a problem.
-    fn check_keys(&mut self, name: &StageName, collect: impl FnOnce(&mut Vec<StageKey>)) -> Vec<StageId> {
-        let mut keys = Vec::new();
-        collect(&mut keys);
-        let before = keys.len();
+    /// Leaves out the stages of another start-up, which are a problem of the stage that names them.
+    fn refuse_foreign(&mut self, stage: &StageName, keys: &mut Vec<StageKey>) {
+        let all = keys.len();
         keys.retain(|key| key.startup == self.startup);
-        if keys.len() < before {
-            self.problems.push(GraphProblem::ForeignHandle(name.clone()));
+        if keys.len() < all {
+            self.problems.push(GraphProblem::ForeignHandle(stage.clone()));
         }
-        keys.into_iter().map(|key| key.id).collect()
     }
 }
 
@@ -184,7 +184,7 @@ impl Plan {
 /// outputs. It is implemented for all of those, and for nothing else.
 pub trait StartHook<V, T>: Send + 'static {
     #[doc(hidden)]
-    fn call(self, cx: StageContext, values: V) -> BoxFuture<'static, StageResult<T>>;
+    fn call(self, cx: StageContext, values: V) -> impl Future<Output = StageResult<T>> + Send;
 }
 
 impl<F, Fut, V, T> StartHook<V, T> for F
@@ -193,9 +193,10 @@ where
     Fut: Future<Output = StageResult<T>> + Send + 'static,
     V: Send + 'static,
 {
-    fn call(self, cx: StageContext, values: V) -> BoxFuture<'static, StageResult<T>> {
-        // Called inside the future, so that a panic of the hook's synchronous part is contained too.
-        Box::pin(async move { self(cx, values).await })
+    async fn call(self, cx: StageContext, values: V) -> StageResult<T> {
+        // An async function does nothing before it is polled, so a panic of the hook's synchronous part is
+        // contained too.
+        self(cx, values).await
     }
 }
 
@@ -353,17 +354,19 @@ where
 
     fn add(self, optional: bool) -> StageKey {
         let Self { plan, name, start, after, mut spec, .. } = self;
-        let mut data = plan.check_keys(&name, |keys| start.needs.keys(keys));
-        let mut order = plan.check_keys(&name, |keys| keys.extend(after));
+        let mut needs = Vec::new();
+        start.needs.keys(&mut needs);
+        let mut order = after;
+        if needs.is_empty() && order.is_empty() {
+            order.extend(plan.root.map(|id| StageKey { startup: plan.startup, id }));
+        }
+        plan.refuse_foreign(&name, &mut needs);
+        plan.refuse_foreign(&name, &mut order);
         let id = plan.graph.add(name);
-        if data.is_empty() && order.is_empty() {
-            order.extend(plan.root);
-        }
-        for prerequisite in data.drain(..) {
-            plan.graph.depend(id, prerequisite, Edge::Data);
-        }
-        for prerequisite in order {
-            plan.graph.depend(id, prerequisite, Edge::Order);
+        for (keys, edge) in [(needs, Edge::Data), (order, Edge::Order)] {
+            for key in keys {
+                plan.graph.depend(id, key.id, edge);
+            }
         }
         spec.optional = optional;
         spec.start = Some(Box::new(ErasedStart { typed: start, output: PhantomData }));

@@ -1,8 +1,12 @@
 //! One stage's start, as a task of its own: attempts, time limit, grace, undo.
 
-use std::{task::Poll, time::Duration};
+use std::{
+    future::{Future, poll_fn},
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
-use futures_util::poll;
 use tokio::{
     sync::mpsc,
     time::{Instant, sleep, sleep_until, timeout},
@@ -48,6 +52,16 @@ pub(super) struct StartTask {
     pub(super) announce: mpsc::UnboundedSender<Announced>,
 }
 
+/// An attempt whose hook was polled once.
+enum Begun<'a> {
+    Over(Attempt),
+    /// It has to wait, in the stage's own span.
+    Waiting {
+        hook: Hook<'a, Output>,
+        stage: Span,
+    },
+}
+
 /// How one attempt ended.
 enum Attempt {
     Acquired(Output, Instant),
@@ -58,34 +72,37 @@ enum Attempt {
 impl StartTask {
     /// The task's future is as small as a stage that starts at once allows, because a graph may launch thousands
     /// together. What takes longer, or goes wrong, has a box of its own.
-    pub(super) async fn run(self, mut start: Box<dyn Start>) -> Settled {
-        let id = self.cx.id();
-        let mut problems = Vec::new();
-        let outcome = match self.attempt(start.as_mut(), &mut problems).await {
-            Attempt::Acquired(output, at) => Outcome::Acquired(output, at),
-            last @ (Attempt::Ended { .. } | Attempt::Error(_)) => {
-                Box::pin(self.go_on(last, start.as_mut(), &mut problems)).await
+    #[expect(clippy::manual_async_fn, reason = "an async function keeps its arguments twice")]
+    pub(super) fn run(self, mut start: Box<dyn Start>) -> impl Future<Output = Settled> + Send {
+        async move {
+            let mut problems = Vec::new();
+            let outcome = match poll_fn(|cx| Poll::Ready(self.begin(start.as_mut(), cx))).await {
+                Begun::Over(Attempt::Acquired(output, at)) => Outcome::Acquired(output, at),
+                begun @ (Begun::Over(_) | Begun::Waiting { .. }) => {
+                    Box::pin(self.go_on(begun, start.as_mut(), &mut problems)).await
+                }
+            };
+            // What the hooks had captured is dropped here, and a destructor may panic.
+            let id = self.cx.id();
+            let span = self.board().cell(id).span();
+            let dropped = span.in_scope(|| contain(|| (self.cx.discard_undos(), drop(start))));
+            if let Err(panic) = dropped {
+                problems.push(self.problem(panicked(panic)));
             }
-        };
-        // What the hooks had captured is dropped here, and a destructor may panic.
-        let dropped =
-            self.board().cell(id).span().in_scope(|| contain(|| (self.cx.discard_undos(), drop(start))));
-        if let Err(panic) = dropped {
-            problems.push(self.problem(panicked(panic)));
+            Settled::Start { id, outcome, problems }
         }
-        Settled::Start { id, outcome, problems }
     }
 
-    /// From the end of the first attempt to the end of the last.
-    async fn go_on(
-        &self,
-        mut last: Attempt,
+    /// From the first poll of the first attempt's hook to the end of the last attempt.
+    async fn go_on<'a>(
+        &'a self,
+        mut begun: Begun<'a>,
         start: &mut dyn Start,
         problems: &mut Vec<StopProblem>,
     ) -> Outcome {
         let mut delays = start.delays();
         loop {
-            let error = match last {
+            let error = match self.end(begun, problems).await {
                 Attempt::Acquired(output, at) => return Outcome::Acquired(output, at),
                 Attempt::Ended { announced } => {
                     self.undo(problems).await;
@@ -117,41 +134,45 @@ impl StartTask {
                 () = self.cx.cancelled() => return Outcome::Ended { announced: false },
                 () = sleep(delay) => { self.cx.next_attempt(); }
             }
-            last = self.attempt(start, problems).await;
+            begun = poll_fn(|cx| Poll::Ready(self.begin(start, cx))).await;
         }
     }
 
-    /// One attempt, in a span of its own.
-    async fn attempt(&self, start: &mut dyn Start, problems: &mut Vec<StopProblem>) -> Attempt {
+    /// One attempt, in a span of its own, as far as its hook comes without waiting.
+    fn begin(&self, start: &mut dyn Start, cx: &mut Context<'_>) -> Begun<'_> {
+        if self.cx.is_cancelled() {
+            // The end of the start came between the launch and the first poll: nothing more begins.
+            return Begun::Over(Attempt::Ended { announced: false });
+        }
         let cell = self.board().cell(self.id());
         let stage = cell.span();
         let span = debug_span!(target: "solostart", parent: &stage, "attempt", n = self.cx.attempt());
         // A subscriber that leaves attempts out still hears of steps within the stage.
         let span = if span.is_disabled() { stage.clone() } else { span };
         cell.set_span(span.clone());
-        let attempt = self.attempt_in(span, start, problems).await;
-        cell.set_span(stage);
-        attempt
-    }
-
-    async fn attempt_in(
-        &self,
-        span: Span,
-        start: &mut dyn Start,
-        problems: &mut Vec<StopProblem>,
-    ) -> Attempt {
-        if self.cx.is_cancelled() {
-            // The end of the start came between the launch and the first poll: nothing more begins.
-            return Attempt::Ended { announced: false };
-        }
         let Some(future) = span.in_scope(|| start.attempt(self.cx.clone())) else {
-            return Attempt::Error(defect("a start hook was asked for twice"));
+            return Begun::Over(Attempt::Error(defect("a start hook was asked for twice")));
         };
         let mut hook = Hook::new(self.board(), self.id(), span, future);
-        match poll!(&mut hook) {
-            Poll::Ready(result) => self.finished(result, hook.blocked),
-            // It has to wait, so the room and the timer that this needs cost nothing beside it.
-            Poll::Pending => Box::pin(self.wait(hook, problems)).await,
+        match Pin::new(&mut hook).poll(cx) {
+            Poll::Ready(result) => {
+                let attempt = self.finished(result, hook.blocked);
+                cell.set_span(stage);
+                Begun::Over(attempt)
+            }
+            Poll::Pending => Begun::Waiting { hook, stage },
+        }
+    }
+
+    /// The end of an attempt.
+    async fn end(&self, begun: Begun<'_>, problems: &mut Vec<StopProblem>) -> Attempt {
+        match begun {
+            Begun::Over(attempt) => attempt,
+            Begun::Waiting { hook, stage } => {
+                let attempt = self.wait(hook, problems).await;
+                self.board().cell(self.id()).set_span(stage);
+                attempt
+            }
         }
     }
 

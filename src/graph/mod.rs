@@ -1,7 +1,7 @@
 //! The graph of stages, pure: what it must look like, in which order it starts, and which path through
 //! it decided how long the start took. Floor 1: no tokio, no I/O.
 
-use std::{borrow::Cow, collections::HashSet};
+use std::collections::HashSet;
 
 use petgraph::{
     Direction,
@@ -10,12 +10,10 @@ use petgraph::{
     visit::EdgeRef,
 };
 
+pub(crate) use crate::ids::StageName;
 use crate::ids::{StageId, is_stage_name};
 
 pub(crate) mod critical_path;
-
-/// A stage's name. Names of string literals cost nothing to copy.
-pub(crate) type StageName = Cow<'static, str>;
 
 /// What an edge is there for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -96,7 +94,7 @@ impl Graph {
         for name in self.inner.node_weights() {
             if !is_stage_name(name) {
                 problems.push(GraphProblem::InvalidName(name.escape_debug().take(80).collect()));
-            } else if !seen.insert(name.as_ref()) {
+            } else if !seen.insert(name.as_str()) {
                 problems.push(GraphProblem::DuplicateName(name.clone()));
             }
         }

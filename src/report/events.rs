@@ -44,7 +44,7 @@ impl Report {
         let text = progress(slow);
         let mut document =
             Document::new(Event::Progress, "INFO", text.trim_end(), identity).with_timeline(timeline);
-        document.stages.retain(|stage| stage.name == slow.stage);
+        document.stages.retain(|stage| slow.stage == stage.name);
         document.stage = Some(words::stage(&slow.stage));
         document.elapsed_ms = Some(millis(timeline.total));
         Self::new(document, text)

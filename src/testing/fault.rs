@@ -195,7 +195,7 @@ impl Startup {
     pub fn inject(&mut self, plan: &FaultPlan) -> &mut Self {
         for (stage, fault) in &plan.0 {
             let graph = &self.plan.graph;
-            let Some(id) = graph.ids().find(|&id| graph.name(id) == stage) else {
+            let Some(id) = graph.ids().find(|&id| *graph.name(id) == *stage) else {
                 let known: Vec<_> = graph.ids().map(|id| graph.name(id).as_ref()).collect();
                 panic!("no stage is named `{stage}`; there are {}", known.join(", "));
             };
