@@ -13,11 +13,15 @@ pub(crate) const STAGE_NAME_MAX: usize = 40;
 /// lines and of file names, so only characters that need no quoting in any of them are allowed.
 #[must_use]
 pub(crate) fn is_stage_name(name: &str) -> bool {
-    name.len() <= STAGE_NAME_MAX
-        && name.starts_with(|first: char| first.is_ascii_lowercase())
-        && !name.ends_with('-')
-        && !name.contains("--")
-        && name.chars().all(|each| each.is_ascii_lowercase() || each.is_ascii_digit() || each == '-')
+    let bytes = name.as_bytes();
+    let word = |each: u8| each.is_ascii_lowercase() || each.is_ascii_digit();
+    // A hyphen stands between two words, so neither last nor before another.
+    let fits = |at: usize| {
+        word(bytes[at]) || (bytes[at] == b'-' && bytes.get(at + 1).is_some_and(|&next| word(next)))
+    };
+    bytes.len() <= STAGE_NAME_MAX
+        && bytes.first().is_some_and(u8::is_ascii_lowercase)
+        && (1..bytes.len()).all(fits)
 }
 
 /// A stage's name. It reads like a `str`, and its copies share the text, because every event and every line of a

@@ -1,19 +1,14 @@
 //! What a hook may ask of the engine while it runs.
 
-use std::{
-    fmt,
-    future::Future,
-    sync::{
-        Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicU32, Ordering},
-    },
-};
+use std::{fmt, future::Future, sync::Arc};
 
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{board::Board, event::SAID_MOST, guard::WorkerGuard, state::StopReason, status::Status};
+use super::{
+    board::Board, cell::Cell, event::SAID_MOST, guard::WorkerGuard, state::StopReason, status::Status,
+};
 use crate::{
     clean::clean,
     error::{StageError, StageResult},
@@ -28,41 +23,26 @@ pub(crate) struct Undo {
 
 /// What a start hook may ask and tell. Clones share one state.
 #[derive(Clone)]
-pub struct StageContext(Arc<Inner>);
-
-struct Inner {
+pub struct StageContext {
     board: Arc<Board>,
     id: StageId,
-    /// Cancelled with every other stage's start, or because this one's time is up. Made when it is first asked
-    /// for: a hook that neither waits nor asks costs none.
-    cancel: OnceLock<CancellationToken>,
-    deadline: Instant,
-    attempt: AtomicU32,
-    /// Kept outside the hook's future, so that it survives its error, time-out, abort and panic.
-    undo: Mutex<Vec<Undo>>,
 }
 
 impl StageContext {
-    pub(crate) fn new(board: Arc<Board>, id: StageId, deadline: Instant) -> Self {
-        Self(Arc::new(Inner {
-            board,
-            id,
-            cancel: OnceLock::new(),
-            deadline,
-            attempt: AtomicU32::new(1),
-            undo: Mutex::new(Vec::new()),
-        }))
+    /// For a stage that is launched.
+    pub(crate) fn new(board: Arc<Board>, id: StageId) -> Self {
+        Self { board, id }
     }
 
     /// The stage's own name.
     #[must_use]
     pub fn stage(&self) -> &str {
-        self.0.board.graph.name(self.0.id)
+        self.board.graph.name(self.id)
     }
 
     /// Says what the stage is doing, for progress lines and time-out reports: `migration 8/12`.
     pub fn step(&self, step: impl Into<String>) {
-        let (cell, step) = (self.0.board.cell(self.0.id), step.into());
+        let (cell, step) = (self.cell(), step.into());
         cell.span().in_scope(|| {
             tracing::debug!(target: "solostart", stage = self.stage(), step = clean(&step, SAID_MOST), "step");
         });
@@ -73,18 +53,18 @@ impl StageContext {
     /// upstream. The service becomes ready all the same; its `READY` line, the log and
     /// [`Status::degraded`] say so. What is said last counts, until the process ends. Never a secret.
     pub fn degraded(&self, why: impl Into<String>) {
-        let (cell, why) = (self.0.board.cell(self.0.id), why.into());
+        let (cell, why) = (self.cell(), why.into());
         cell.span().in_scope(|| {
             let why = clean(&why, SAID_MOST);
             tracing::warn!(target: "solostart", stage = self.stage(), why, "stage degraded");
         });
-        cell.set_degraded(Some(why));
+        cell.set_degraded(why);
     }
 
     /// Adds a word to the line that says the service is ready, for what an operator should see on every
     /// start: the mode of the stage, an address. One for each stage; the last counts. Never a secret.
     pub fn note(&self, note: impl Into<String>) {
-        self.0.board.cell(self.0.id).set_note(note.into());
+        self.cell().set_note(note.into());
     }
 
     /// Ends the service, because what this stage holds has failed for good: a required stage does this from
@@ -95,7 +75,7 @@ impl StageContext {
     ///
     /// What may come back is better shown by the stage's health.
     pub fn fail(&self, error: StageError) {
-        self.0.board.fail(self.0.id, error);
+        self.board.fail(self.id, error);
     }
 
     /// Registers the undo of something that was just acquired, in case this start does not succeed.
@@ -122,9 +102,8 @@ impl StageContext {
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = StageResult<()>> + Send + 'static,
     {
-        let step = self.0.board.cell(self.0.id).current_step();
-        let undo = Undo { step, run: Box::new(move || Box::pin(async move { undo().await })) };
-        self.0.undo.lock().unwrap_or_else(PoisonError::into_inner).push(undo);
+        let run = Box::new(move || -> BoxFuture<'static, _> { Box::pin(async move { undo().await }) });
+        self.cell().push_undo(Undo { step: self.cell().current_step(), run });
     }
 
     /// Resolves when this start should end early: another stage failed, a signal came, the time is up.
@@ -139,72 +118,53 @@ impl StageContext {
     /// Whether [`cancelled`](Self::cancelled) has resolved; for loops on a blocking thread.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        self.0.cancel.get().unwrap_or(&self.0.board.cancel).is_cancelled()
+        self.board.is_cancelled(self.id)
     }
 
     /// When the stage's time is up, over all its attempts.
     #[must_use]
     pub fn deadline(&self) -> Instant {
-        self.0.deadline
+        self.board.deadline(self.id)
     }
 
     /// Which attempt this is, from 1.
     #[must_use]
     pub fn attempt(&self) -> u32 {
-        self.0.attempt.load(Ordering::Relaxed)
+        self.cell().attempt()
     }
 
     /// The proof that this process is the only worker. Every stage can ask, because every stage starts
     /// after `worker-mode`.
     #[must_use]
     pub fn worker(&self) -> WorkerGuard {
-        self.0.board.worker()
+        self.board.worker()
     }
 
     /// A view of the whole start-up: phase, stages and their times.
     #[must_use]
     pub fn status(&self) -> Status {
-        Status(self.0.board.clone())
+        Status(self.board.clone())
     }
 
     /// Hands the worker-mode stage's guard to all later stages.
     pub(crate) fn publish_worker(&self, guard: WorkerGuard) {
-        self.0.board.publish_worker(guard);
-    }
-
-    pub(crate) fn next_attempt(&self) -> u32 {
-        self.0.board.cell(self.0.id).set_degraded(None);
-        self.0.attempt.fetch_add(1, Ordering::Relaxed) + 1
+        self.board.publish_worker(guard);
     }
 
     pub(crate) fn cancel_token(&self) -> &CancellationToken {
-        self.0.cancel.get_or_init(|| self.0.board.cancel.child_token())
+        self.board.cancel_token(self.id)
     }
 
     pub(crate) fn board(&self) -> &Arc<Board> {
-        &self.0.board
+        &self.board
+    }
+
+    pub(crate) fn cell(&self) -> &Cell {
+        self.board.cell(self.id)
     }
 
     pub(crate) fn id(&self) -> StageId {
-        self.0.id
-    }
-
-    /// Takes the undo that was registered last.
-    pub(crate) fn pop_undo(&self) -> Option<Undo> {
-        self.0.undo.lock().unwrap_or_else(PoisonError::into_inner).pop()
-    }
-
-    /// How many undos are waiting.
-    pub(crate) fn undo_count(&self) -> u32 {
-        let count = self.0.undo.lock().unwrap_or_else(PoisonError::into_inner).len();
-        u32::try_from(count).unwrap_or(u32::MAX)
-    }
-
-    /// Forgets the undos: the start succeeded. They are dropped outside the lock, because dropping what
-    /// they hold may run any code.
-    pub(crate) fn discard_undos(&self) {
-        let discarded = std::mem::take(&mut *self.0.undo.lock().unwrap_or_else(PoisonError::into_inner));
-        drop(discarded);
+        self.id
     }
 }
 

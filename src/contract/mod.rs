@@ -2,6 +2,7 @@
 
 pub(crate) mod analysis;
 pub(crate) mod board;
+pub(crate) mod cell;
 pub(crate) mod context;
 pub(crate) mod event;
 pub(crate) mod guard;

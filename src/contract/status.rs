@@ -3,7 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    board::{Board, Cell},
+    board::Board,
+    cell::Cell,
     state::{Phase, StageState},
 };
 use crate::graph::{StageName, critical_path::critical_path};

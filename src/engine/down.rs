@@ -130,6 +130,7 @@ impl Engine {
         self.board.cell(id).set_span(span.clone());
         self.board.emit_of(id, &Event::StageStopping { stage: self.name(id) });
         let slice = self
+            .common
             .heights
             .share(id, self.limits.shutdown)
             .of(deadline.saturating_duration_since(Instant::now()));

@@ -114,11 +114,8 @@ impl Engine {
 
     /// Starts a stage whose prerequisites have settled.
     fn launch(&mut self, id: StageId) {
-        let limits = self.limits;
-        let timeout = self.board.cell(id).timeout;
         let start = self.specs[id.index()].start.take();
-        let now = Instant::now();
-        self.change_at(id, Change::Launch, now);
+        self.change(id, Change::Launch);
         let span = info_span!(target: "solostart", "stage", name = %self.name(id));
         self.board.cell(id).set_span(span);
         self.board.emit_of(id, &Event::StageStarting { stage: self.name(id) });
@@ -130,10 +127,8 @@ impl Engine {
             self.note_failure(id, stage_failure(&self.board, id, FailurePhase::Start, error, 1));
             return;
         };
-        let cx = StageContext::new(self.board.clone(), id, now + timeout);
-        let announce = self.announce.clone();
-        let share = self.heights.share(id, limits.shutdown);
-        let task = up::StartTask { cx, timeout, shutdown: limits.shutdown, share, announce };
+        let cx = StageContext::new(self.board.clone(), id);
+        let task = up::StartTask { cx, common: self.common.clone() };
         self.tasks.spawn(task.run(start));
     }
 

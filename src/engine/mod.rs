@@ -116,11 +116,10 @@ pub(crate) struct Engine {
     outputs: SharedOutputs,
     /// For each stage, how many prerequisites have not settled.
     waiting: Vec<u32>,
-    heights: Heights,
+    common: Arc<up::Common>,
     /// How many stages have not come to the end of their start.
     starting: usize,
     tasks: JoinSet<Settled>,
-    announce: mpsc::UnboundedSender<Announced>,
     announced: mpsc::UnboundedReceiver<Announced>,
     /// Failures that end the start, in the order in which they became known.
     failures: Vec<StageFailure>,
@@ -142,7 +141,11 @@ impl Engine {
         Self {
             outputs: Arc::new(Mutex::new(vec![None; specs.len()])),
             starting: specs.len(),
-            heights: Heights::new(&board),
+            common: Arc::new(up::Common {
+                announce,
+                shutdown: limits.shutdown,
+                heights: Heights::new(&board),
+            }),
             waiting,
             board,
             limits,
@@ -151,7 +154,6 @@ impl Engine {
             serve_needs,
             analysers,
             tasks: JoinSet::new(),
-            announce,
             announced,
             failures: Vec::new(),
             summary: StopSummary::default(),

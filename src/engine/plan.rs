@@ -59,6 +59,9 @@ pub(crate) struct Spec {
 /// The stages of one start-up.
 pub(crate) struct Plan {
     startup: u32,
+    /// What the stage that is being described starts after. One list for all, because they are described one
+    /// after another.
+    after: Vec<StageKey>,
     pub(crate) graph: Graph,
     pub(crate) specs: Vec<Spec>,
     pub(crate) problems: Vec<GraphProblem>,
@@ -74,6 +77,7 @@ impl Plan {
         static STARTUPS: AtomicU32 = AtomicU32::new(0);
         Self {
             startup: STARTUPS.fetch_add(1, Ordering::Relaxed),
+            after: Vec::new(),
             graph: Graph::default(),
             specs: Vec::new(),
             problems: Vec::new(),
@@ -111,11 +115,11 @@ impl Plan {
         needs: N,
         start: F,
     ) -> StageBuilder<'_, N, T, F> {
+        self.after.clear();
         StageBuilder {
             plan: self,
             name: name.into(),
             start: TypedStart { needs, values: None, hook: Some(start), again: None, attempts: 1 },
-            after: Vec::new(),
             spec: Spec {
                 start: None,
                 stop: None,
@@ -162,19 +166,17 @@ impl Plan {
     {
         let mut keys = Vec::new();
         needs.keys(&mut keys);
-        self.refuse_foreign(&"serve".into(), &mut keys);
-        self.serve_needs = keys.into_iter().map(|key| key.id).collect();
+        self.refuse_foreign(&"serve".into(), &keys);
+        self.serve_needs = keys.iter().filter(|key| key.startup == self.startup).map(|key| key.id).collect();
         self.serve = Some(Box::new(move |outputs, cx| {
             let values = needs.take(outputs)?;
             Some(Box::pin(async move { serve(cx, values).await }))
         }));
     }
 
-    /// Leaves out the stages of another start-up, which are a problem of the stage that names them.
-    fn refuse_foreign(&mut self, stage: &StageName, keys: &mut Vec<StageKey>) {
-        let all = keys.len();
-        keys.retain(|key| key.startup == self.startup);
-        if keys.len() < all {
+    /// A stage of another start-up is a problem of the stage that names it.
+    fn refuse_foreign(&mut self, stage: &StageName, keys: &[StageKey]) {
+        if keys.iter().any(|key| key.startup != self.startup) {
             self.problems.push(GraphProblem::ForeignHandle(stage.clone()));
         }
     }
@@ -261,7 +263,6 @@ pub struct StageBuilder<'a, N: Take, T, F> {
     plan: &'a mut Plan,
     name: StageName,
     start: TypedStart<N, F>,
-    after: Vec<StageKey>,
     spec: Spec,
     output: PhantomData<fn() -> T>,
 }
@@ -337,8 +338,8 @@ where
     }
 
     /// Starts only after `earlier` has settled, and stops before it, without receiving its output.
-    pub fn after(mut self, earlier: impl AnyHandle) -> Self {
-        earlier.keys(&mut self.after);
+    pub fn after(self, earlier: impl AnyHandle) -> Self {
+        earlier.keys(&mut self.plan.after);
         self
     }
 
@@ -353,21 +354,19 @@ where
     }
 
     fn add(self, optional: bool) -> StageKey {
-        let Self { plan, name, start, after, mut spec, .. } = self;
-        let mut needs = Vec::new();
-        start.needs.keys(&mut needs);
-        let mut order = after;
-        if needs.is_empty() && order.is_empty() {
-            order.extend(plan.root.map(|id| StageKey { startup: plan.startup, id }));
-        }
-        plan.refuse_foreign(&name, &mut needs);
-        plan.refuse_foreign(&name, &mut order);
+        let Self { plan, name, start, mut spec, .. } = self;
+        let mut keys = std::mem::take(&mut plan.after);
+        let order = keys.len();
+        start.needs.keys(&mut keys);
+        plan.refuse_foreign(&name, &keys);
         let id = plan.graph.add(name);
-        for (keys, edge) in [(needs, Edge::Data), (order, Edge::Order)] {
-            for key in keys {
-                plan.graph.depend(id, key.id, edge);
-            }
+        for (at, key) in keys.iter().enumerate().filter(|(_, key)| key.startup == plan.startup) {
+            plan.graph.depend(id, key.id, if at < order { Edge::Order } else { Edge::Data });
         }
+        if let Some(root) = plan.root.filter(|_| keys.is_empty()) {
+            plan.graph.depend(id, root, Edge::Order);
+        }
+        plan.after = keys;
         spec.optional = optional;
         spec.start = Some(Box::new(ErasedStart { typed: start, output: PhantomData }));
         plan.specs.push(spec);

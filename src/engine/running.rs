@@ -18,7 +18,8 @@ use tracing::Span;
 use super::{Command, Engine, Hooks, Limits, SharedOutputs, defect, plan::Plan};
 use crate::{
     contract::{
-        board::{Board, Cell},
+        board::Board,
+        cell::Cell,
         event::EventSink,
         guard::WorkerGuard,
         needs::{Handle, OptionalHandle, Outputs},

@@ -3,6 +3,7 @@
 use std::{
     future::{Future, poll_fn},
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -14,13 +15,19 @@ use tokio::{
 use tracing::{Span, debug_span};
 
 use super::{
-    Announced, CANCEL_GRACE, Settled, budget::Share, defect, hook::Hook, hook::panicked, plan::Start,
+    Announced, CANCEL_GRACE, Settled,
+    budget::{Heights, Share},
+    defect,
+    hook::Hook,
+    hook::panicked,
+    plan::Start,
     stage_failure,
 };
 use crate::{
     codes::{STAGE_BLOCKED_EXECUTOR, STAGE_FAILED, STAGE_TIMEOUT},
     contract::{
         board::Board,
+        cell::Cell,
         context::{StageContext, Undo},
         event::Event,
         needs::Output,
@@ -45,11 +52,14 @@ pub(super) enum Outcome {
 /// One stage's start. The hook itself is not part of it, because a hook need not be `Sync`.
 pub(super) struct StartTask {
     pub(super) cx: StageContext,
-    pub(super) timeout: Duration,
-    pub(super) shutdown: Duration,
-    /// What this stage may use of the time to stop.
-    pub(super) share: Share,
+    pub(super) common: Arc<Common>,
+}
+
+/// What the starts of all stages have in common.
+pub(super) struct Common {
     pub(super) announce: mpsc::UnboundedSender<Announced>,
+    pub(super) shutdown: Duration,
+    pub(super) heights: Heights,
 }
 
 /// An attempt whose hook was polled once.
@@ -84,8 +94,8 @@ impl StartTask {
             };
             // What the hooks had captured is dropped here, and a destructor may panic.
             let id = self.cx.id();
-            let span = self.board().cell(id).span();
-            let dropped = span.in_scope(|| contain(|| (self.cx.discard_undos(), drop(start))));
+            let span = self.cell().span();
+            let dropped = span.in_scope(|| contain(|| (self.cell().discard_undos(), drop(start))));
             if let Err(panic) = dropped {
                 problems.push(self.problem(panicked(panic)));
             }
@@ -132,7 +142,7 @@ impl StartTask {
             tokio::select! {
                 biased;
                 () = self.cx.cancelled() => return Outcome::Ended { announced: false },
-                () = sleep(delay) => { self.cx.next_attempt(); }
+                () = sleep(delay) => { self.cell().next_attempt(); }
             }
             begun = poll_fn(|cx| Poll::Ready(self.begin(start, cx))).await;
         }
@@ -144,7 +154,7 @@ impl StartTask {
             // The end of the start came between the launch and the first poll: nothing more begins.
             return Begun::Over(Attempt::Ended { announced: false });
         }
-        let cell = self.board().cell(self.id());
+        let cell = self.cell();
         let stage = cell.span();
         let span = debug_span!(target: "solostart", parent: &stage, "attempt", n = self.cx.attempt());
         // A subscriber that leaves attempts out still hears of steps within the stage.
@@ -170,7 +180,7 @@ impl StartTask {
             Begun::Over(attempt) => attempt,
             Begun::Waiting { hook, stage } => {
                 let attempt = self.wait(hook, problems).await;
-                self.board().cell(self.id()).set_span(stage);
+                self.cell().set_span(stage);
                 attempt
             }
         }
@@ -216,7 +226,7 @@ impl StartTask {
         announced: bool,
         problems: &mut Vec<StopProblem>,
     ) -> Attempt {
-        let grace = CANCEL_GRACE.min(self.shutdown / 4);
+        let grace = CANCEL_GRACE.min(self.common.shutdown / 4);
         let panic = match timeout(grace, &mut hook).await {
             Ok(Ok(Ok(output))) => return Attempt::Acquired(output, Instant::now()),
             Ok(Ok(Err(error))) => {
@@ -241,7 +251,7 @@ impl StartTask {
 
     async fn fail(&self, error: StageError, problems: &mut Vec<StopProblem>) -> Outcome {
         let failure = stage_failure(self.board(), self.id(), FailurePhase::Start, error, self.cx.attempt());
-        if self.cx.undo_count() == 0 {
+        if self.cell().undo_count() == 0 {
             return Outcome::Failed(Box::new(failure));
         }
         self.send(failure);
@@ -255,13 +265,14 @@ impl StartTask {
         let before = problems.len();
         let now = Instant::now();
         // An attempt may be undone long before anything stops; it then has a budget of its own.
-        let left = self.board().stop_deadline().map_or(self.shutdown, |at| at.saturating_duration_since(now));
-        let budget = self.share.of(left);
+        let whole = self.common.shutdown;
+        let left = self.board().stop_deadline().map_or(whole, |at| at.saturating_duration_since(now));
+        let budget = self.common.heights.share(self.id(), whole).of(left);
         let deadline = now + budget;
-        let all = self.cx.undo_count();
-        while let Some(undo) = self.cx.pop_undo() {
+        let all = self.cell().undo_count();
+        while let Some(undo) = self.cell().pop_undo() {
             let left = deadline.saturating_duration_since(Instant::now());
-            let slice = Share::new(budget, all, self.cx.undo_count() + 1).of(left);
+            let slice = Share::new(budget, all, self.cell().undo_count() + 1).of(left);
             if let Err(error) = self.run_undo(undo, slice).await {
                 problems.push(self.problem(error));
             }
@@ -273,7 +284,7 @@ impl StartTask {
         let Undo { step, run } = undo;
         let during = step.map_or_else(String::new, |step| format!(" (registered during `{step}`)"));
         let future = Box::pin(async move { run().await });
-        let stage = self.board().cell(self.id()).span();
+        let stage = self.cell().span();
         let span = debug_span!(target: "solostart", parent: &stage, "undo");
         let mut hook = Hook::new(self.board(), self.id(), span, future);
         match timeout(slice, &mut hook).await {
@@ -296,7 +307,7 @@ impl StartTask {
     }
 
     fn announce_timeout(&self, blocked: bool) {
-        self.tell(if blocked { blocked_error() } else { timeout_error(self.timeout) });
+        self.tell(if blocked { blocked_error() } else { timeout_error(self.cell().timeout) });
     }
 
     fn tell(&self, error: StageError) {
@@ -305,11 +316,15 @@ impl StartTask {
 
     fn send(&self, failure: StageFailure) {
         // The engine listens for as long as this task runs; if it is gone, so is the whole runtime.
-        let _engine_gone = self.announce.send(Announced { id: self.id(), failure });
+        let _engine_gone = self.common.announce.send(Announced { id: self.id(), failure });
     }
 
     fn board(&self) -> &Board {
         self.cx.board()
+    }
+
+    fn cell(&self) -> &Cell {
+        self.cx.cell()
     }
 
     fn id(&self) -> StageId {

@@ -39,20 +39,23 @@ pub(super) fn twin(name: &str) -> String {
 
 /// Looks `name` up, and its `_FILE` twin if the form takes one. `None` means unset.
 pub(super) fn lookup(env: &Env, name: &str, takes_file: bool) -> Result<Option<Found>, EnvProblem> {
-    let source = twin(name);
-    let path = if takes_file { env.text(&source)? } else { None };
+    let twin = takes_file.then(|| twin(name));
+    let path = match &twin {
+        Some(twin) => env.text(twin)?.map(|path| (twin, path)),
+        None => None,
+    };
     match (env.text(name)?, path) {
         (None, None) => Ok(None),
         (Some(text), None) => {
             Ok(Some(Found { text: text.to_owned(), source: name.to_owned(), from_file: false }))
         }
-        (None, Some(path)) => {
-            let text = read(path.trim()).map_err(|(what, remedy)| EnvProblem::new(&source, what, remedy))?;
-            Ok(Some(Found { text, source, from_file: true }))
+        (None, Some((source, path))) => {
+            let text = read(path.trim()).map_err(|(what, remedy)| EnvProblem::new(source, what, remedy))?;
+            Ok(Some(Found { text, source: source.clone(), from_file: true }))
         }
         // Which of the two is meant cannot be known, and an old secret would go unnoticed
         // (the rule of docker-library's `file_env`).
-        (Some(_), Some(_)) => {
+        (Some(_), Some((source, _))) => {
             Err(EnvProblem::new(name, format!("set, and {source} too"), "remove one of the two"))
         }
     }

@@ -126,7 +126,7 @@ impl Env {
     /// The full name of one of the application's variables: `BANBOARD_LISTEN` for `LISTEN`.
     #[must_use]
     pub fn full_name(&self, name: &str) -> String {
-        format!("{}_{name}", self.shared.prefix)
+        [self.prefix(), "_", name].concat()
     }
 
     /// One of the application's own variables, named without the prefix: `LISTEN` reads `BANBOARD_LISTEN`.

@@ -49,6 +49,10 @@ pub(super) fn warnings<'v>(
     known: &BTreeMap<String, VariableInfo>,
     set: impl Iterator<Item = (Cow<'v, str>, Cow<'v, str>)>,
 ) -> Vec<EnvWarning> {
+    let mut set = set.peekable();
+    if set.peek().is_none() {
+        return Vec::new();
+    }
     let twins = known.values().filter(|each| each.takes_file).map(|each| twin(&each.name));
     let names: BTreeSet<String> = known.keys().cloned().chain(twins).collect();
     let unknown: Vec<Cow<'v, str>> = set

@@ -10,11 +10,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     contract::{
-        board::{Board, Cell},
+        board::Board,
+        cell::Cell,
         context::{StageContext, StopContext},
         event::{Event, EventSink},
         guard::GuardKeeper,
-        state::StopReason,
+        state::{StageState, StopReason},
     },
     error::StageResult,
     graph::Graph,
@@ -55,7 +56,8 @@ impl Start {
         let id = graph.add("under-test".into());
         let board = Board::new(graph, vec![id], vec![Cell::new(false, limit)], sink);
         let cancel = board.cancel.clone();
-        let cx = StageContext::new(board, id, Instant::now() + limit);
+        board.set_state(id, StageState::Starting, Instant::now());
+        let cx = StageContext::new(board, id);
         cx.publish_worker(worker.guard());
         Self { cx, cancel, worker: Arc::new(worker) }
     }
@@ -78,7 +80,7 @@ impl Start {
 
     /// Runs the undos, last in, first out, as the engine does after a start that failed.
     pub(super) async fn roll_back(&self) -> StageResult<()> {
-        while let Some(undo) = self.cx.pop_undo() {
+        while let Some(undo) = self.cx.cell().pop_undo() {
             (undo.run)().await?;
         }
         Ok(())

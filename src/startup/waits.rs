@@ -58,7 +58,8 @@ impl Startup {
         waits: &Waits,
         config: &mut WorkerConfig,
     ) -> Option<Shortened> {
-        let at = waits.0.iter().position(|(name, limit)| Some(key(name, *limit).as_str()) == in_vain)?;
+        let in_vain = in_vain?;
+        let at = waits.0.iter().position(|(name, limit)| key(name, *limit) == in_vain)?;
         let (name, from) = &waits.0[at];
         if at == 0 {
             config.wait = Some(SHORT);

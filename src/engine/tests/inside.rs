@@ -8,7 +8,8 @@ use super::{Log, Plan, limits, secs, start};
 use crate::{
     StageContext, StageResult, codes,
     contract::{
-        board::{Board, Cell},
+        board::Board,
+        cell::Cell,
         state::{Change, StageState},
     },
     engine::{Engine, Hooks, health::Checks},
