@@ -181,7 +181,7 @@ impl fmt::Debug for StageContext {
 /// What a stop hook may ask.
 #[derive(Clone, Debug)]
 pub struct StopContext {
-    pub(crate) reason: StopReason,
+    pub(crate) reason: Arc<StopReason>,
     pub(crate) deadline: Instant,
 }
 

@@ -1,11 +1,18 @@
 //! The one way to stop: for rollback and for shutdown (invariants 2, 3, 4).
 
-use std::{sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc};
 
 use tokio::time::{Instant, sleep_until, timeout_at};
-use tracing::{Instrument, Span, info_span};
+use tracing::{Span, info_span};
 
-use super::{Engine, Settled, hook::Hook, hook::panicked, plan::BoxStop, up};
+use super::{
+    Engine,
+    hook::Hook,
+    hook::panicked,
+    plan::BoxStop,
+    tasks::{Report, Told},
+    up,
+};
 use crate::{
     contract::{
         board::Board,
@@ -22,45 +29,53 @@ use crate::{
 
 /// How a stop ended.
 pub(super) struct Outcome {
-    pub(super) result: Result<(), StageError>,
-    pub(super) leaked: usize,
-    pub(super) took: Duration,
+    result: Result<(), StageError>,
+    leaked: usize,
+    began: Instant,
+    ended: Instant,
 }
 
 /// One stage's stop, as a task of its own.
-pub(super) struct StopTask {
+struct StopTask {
     board: Arc<Board>,
     id: StageId,
-    stop: Option<BoxStop>,
-    output: Output,
-    cx: StopContext,
+    span: Span,
+    began: Instant,
+    report: Report,
 }
 
 impl StopTask {
-    async fn run(self) -> Settled {
-        let Self { board, id, stop, output, cx } = self;
-        let began = Instant::now();
-        let deadline = cx.deadline;
-        let mut result = Ok(());
-        if let Some(stop) = stop {
-            let resource = output.clone();
-            let mut hook =
-                Hook::new(&board, id, Span::none(), Box::pin(async move { stop(resource, cx).await }));
-            result = match timeout_at(deadline, &mut hook).await {
-                Ok(Ok(done)) => done,
-                Ok(Err(panic)) => Err(panicked(panic)),
-                Err(_elapsed) => {
-                    let limit = format_elapsed(deadline.duration_since(began));
-                    let text = format!("did not finish within {limit}, its share of the time to stop");
-                    Err(hook.discard().map_or_else(panicked, |()| StageError::from(text)))
-                }
+    /// Only a hook has to wait, so the room for that is its own.
+    #[expect(clippy::manual_async_fn, reason = "an async function keeps its arguments twice")]
+    fn run(self, output: Output, hook: Option<(BoxStop, StopContext)>) -> impl Future<Output = ()> + Send {
+        async move {
+            let result = match hook {
+                Some((stop, cx)) => Box::pin(self.hook(stop, output.clone(), cx)).await,
+                None => Ok(()),
             };
+            // Dependants have dropped theirs, the hook's is dropped, one is ours: what is left is leaked.
+            let leaked = if result.is_ok() { Arc::strong_count(&output) - 1 } else { 0 };
+            let dropped = self.span.in_scope(|| contain(|| drop(output))).map_err(panicked);
+            let Self { board, id, span, began, report } = self;
+            let outcome = Outcome { result: result.and(dropped), leaked, began, ended: Instant::now() };
+            drop((board, span));
+            report.end(Told::Stop { id, outcome });
         }
-        // Dependants have dropped theirs, the hook's is dropped, one is ours: what is left is leaked.
-        let leaked = if result.is_ok() { Arc::strong_count(&output) - 1 } else { 0 };
-        let dropped = contain(move || drop(output)).map_err(panicked);
-        let outcome = Outcome { result: result.and(dropped), leaked, took: began.elapsed() };
-        Settled::Stop { id, outcome }
+    }
+
+    async fn hook(&self, stop: BoxStop, resource: Output, cx: StopContext) -> Result<(), StageError> {
+        let deadline = cx.deadline;
+        let future = Box::pin(async move { stop(resource, cx).await });
+        let mut hook = Hook::new(&self.board, self.id, self.span.clone(), future);
+        match timeout_at(deadline, &mut hook).await {
+            Ok(Ok(done)) => done,
+            Ok(Err(panic)) => Err(panicked(panic)),
+            Err(_elapsed) => {
+                let limit = format_elapsed(deadline.duration_since(self.began));
+                let text = format!("did not finish within {limit}, its share of the time to stop");
+                Err(hook.discard().map_or_else(panicked, |()| StageError::from(text)))
+            }
+        }
     }
 }
 
@@ -73,6 +88,7 @@ impl Engine {
     /// process (docs/adr/0001).
     pub(super) async fn down(&mut self, reason: &StopReason) -> StopSummary {
         let began = Instant::now();
+        let reason = Arc::new(reason.clone());
         self.board.set_phase(Phase::Stopping);
         let deadline = self.begin_stop();
         self.board.cancel.cancel();
@@ -93,23 +109,22 @@ impl Engine {
         }
         for id in self.in_state(&[StageState::Up]) {
             if holding[id.index()] == 0 {
-                self.stop(id, reason, deadline);
+                self.stop(id, &reason, deadline);
             }
         }
         while !self.tasks.is_empty() {
             let settled = tokio::select! {
                 biased;
-                Some(joined) = self.tasks.join_next() => self.settle(joined),
-                Some(announced) = self.announced.recv() => { self.hear(announced); None }
+                Some(told) = self.tasks.told() => self.hear(told),
                 () = sleep_until(deadline) => break,
             };
             let Some(id) = settled else { continue };
             if self.state(id) == StageState::Up && holding[id.index()] == 0 {
                 // It came up although it was asked to end: late success is stopped like any other.
-                self.stop(id, reason, deadline);
+                self.stop(id, &reason, deadline);
             }
             if self.state(id).is_settled() {
-                self.release_prerequisites(id, &mut holding, reason, deadline);
+                self.release_prerequisites(id, &mut holding, &reason, deadline);
             }
         }
         self.abandon_the_rest();
@@ -120,56 +135,53 @@ impl Engine {
     }
 
     /// Launches the stop of a stage that is up.
-    pub(super) fn stop(&mut self, id: StageId, reason: &StopReason, deadline: Instant) {
+    pub(super) fn stop(&mut self, id: StageId, reason: &Arc<StopReason>, deadline: Instant) {
         let Some(output) = self.take_output(id) else {
             self.stop_problem(id, StopHook::Stop, "engine defect: a stage is up without its output");
             return;
         };
-        self.change(id, Change::Stop);
+        let now = Instant::now();
+        self.change_at(id, Change::Stop, now);
         let span = info_span!(target: "solostart", "stop", stage = %self.name(id));
         self.board.cell(id).set_span(span.clone());
         self.board.emit_of(id, &Event::StageStopping { stage: self.name(id) });
-        let slice = self
-            .common
-            .heights
-            .share(id, self.limits.shutdown)
-            .of(deadline.saturating_duration_since(Instant::now()));
+        let left = deadline.saturating_duration_since(now);
+        let slice = self.tasks.heights().share(id, self.limits.shutdown).of(left);
         let spec = &mut self.specs[id.index()];
         let slice = spec.stop_timeout.map_or(slice, |own| own.min(slice));
-        let cx = StopContext { reason: reason.clone(), deadline: Instant::now() + slice };
-        let task = StopTask { board: self.board.clone(), id, stop: spec.stop.take(), output, cx };
-        self.tasks.spawn(task.run().instrument(span));
+        let hook = spec.stop.take();
+        let hook = hook.map(|stop| (stop, StopContext { reason: reason.clone(), deadline: now + slice }));
+        let board = self.board.clone();
+        self.tasks.spawn(id, |report| StopTask { board, id, span, began: now, report }.run(output, hook));
     }
 
-    /// Books what a task reported and returns its stage.
-    pub(super) fn settle(&mut self, joined: Result<Settled, tokio::task::JoinError>) -> Option<StageId> {
-        match joined {
-            Ok(Settled::Start { id, outcome, problems }) => {
+    /// Books what a task told, and returns its stage where that has come to an end.
+    pub(super) fn hear(&mut self, told: Told) -> Option<StageId> {
+        match told {
+            Told::Failure(id, failure) => {
+                self.failed_early(id, *failure);
+                None
+            }
+            Told::Start { id, outcome, problems } => {
                 for problem in problems {
                     self.record_problem(problem);
                 }
                 self.settle_start(id, outcome);
                 Some(id)
             }
-            Ok(Settled::Stop { id, outcome }) => {
+            Told::Stop { id, outcome } => {
                 self.settle_stop(id, outcome);
                 Some(id)
             }
-            Err(error) => {
-                // The tasks contain every hook's panic, so this is a panic of the engine's own. Its stage
-                // never settles, and the budget's end reports it as stuck.
-                tracing::error!(target: "solostart", %error, "engine defect: a task of the engine ended");
+            Told::Lost(id) => {
+                // Its stage never settles, and the budget's end reports it as stuck.
+                tracing::error!(target: "solostart", stage = %self.name(id), "engine defect: a task of the engine ended");
                 None
             }
         }
     }
 
     fn settle_start(&mut self, id: StageId, outcome: up::Outcome) {
-        // A stage announces its failure before it settles, but over another channel, which may be read
-        // later: without this, a stage could settle as if it had not failed.
-        while let Ok(announced) = self.announced.try_recv() {
-            self.hear(announced);
-        }
         let stage = self.name(id);
         // The stage's span ends here: what it says from now on is said while it is up.
         let span = self.board.cell(id).span();
@@ -201,8 +213,9 @@ impl Engine {
         let _inside = span.enter();
         match outcome.result {
             Ok(()) => {
-                self.change(id, Change::Released);
-                self.board.emit(&Event::StageStopped { stage: stage.clone(), took: outcome.took });
+                self.change_at(id, Change::Released, outcome.ended);
+                let took = outcome.ended.saturating_duration_since(outcome.began);
+                self.board.emit(&Event::StageStopped { stage: stage.clone(), took });
                 self.summary.stopped.push(stage.clone());
             }
             Err(error) => {
@@ -220,7 +233,7 @@ impl Engine {
         &mut self,
         id: StageId,
         holding: &mut [usize],
-        reason: &StopReason,
+        reason: &Arc<StopReason>,
         deadline: Instant,
     ) {
         let board = self.board.clone();

@@ -7,7 +7,7 @@ use tokio::{
 };
 use tracing::{Instrument, Span, info_span};
 
-use super::{Announced, Command, Engine, Settled, defect, health::Checks, stage_failure, up};
+use super::{Command, Engine, defect, health::Checks, stage_failure, tasks::Told, up};
 use crate::{
     codes::{LOCK_LOST, STARTUP_INTERRUPTED, STARTUP_TIMEOUT},
     contract::{
@@ -73,11 +73,10 @@ impl Engine {
             }
             tokio::select! {
                 biased;
-                Some(joined) = self.tasks.join_next() => self.settled_while_starting(joined),
+                Some(told) = self.tasks.told() => self.told_while_starting(told),
                 Some((id, result)) = checks.next(), if checked => {
                     self.failures.extend(self.book_check(id, result));
                 }
-                Some(announced) = self.announced.recv() => self.hear(announced),
                 Some((happened, commands, ready)) = outside.next() => {
                     self.happened_while_starting(happened);
                     outside.push(listen(&board, commands, ready, deadline));
@@ -128,15 +127,14 @@ impl Engine {
             return;
         };
         let cx = StageContext::new(self.board.clone(), id);
-        let task = up::StartTask { cx, common: self.common.clone() };
-        self.tasks.spawn(task.run(start));
+        self.tasks.spawn(id, |report| up::StartTask { cx, report }.run(start));
     }
 
-    fn settled_while_starting(&mut self, joined: Result<Settled, tokio::task::JoinError>) {
-        let Some(id) = self.settle(joined) else { return };
+    fn told_while_starting(&mut self, told: Told) {
+        let Some(id) = self.hear(told) else { return };
         if self.state(id) == StageState::Up && self.board.cell(id).is_given_up() {
             // An optional stage came up after its time-out: it counts as failed, so it is stopped.
-            self.stop(id, &StopReason::Rollback, Instant::now() + self.limits.shutdown);
+            self.stop(id, &StopReason::Rollback.into(), Instant::now() + self.limits.shutdown);
             return;
         }
         self.starting -= 1;
@@ -154,7 +152,7 @@ impl Engine {
     }
 
     /// A stage tells its failure before it has settled.
-    pub(super) fn hear(&mut self, Announced { id, failure }: Announced) {
+    pub(super) fn failed_early(&mut self, id: StageId, failure: StageFailure) {
         if self.state(id) == StageState::Starting {
             self.change(id, Change::Interrupt);
         }

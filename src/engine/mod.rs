@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::mpsc, task::JoinSet, time::Instant};
+use tokio::time::Instant;
 
 use crate::{
     codes::{ROLLBACK_INCOMPLETE, STAGE_FAILED},
@@ -41,11 +41,13 @@ mod life;
 pub(crate) mod plan;
 pub(crate) mod running;
 mod serve;
+mod tasks;
 mod up;
 
 use budget::Heights;
 pub(crate) use hook::BLOCKING_TICKS;
 use plan::{BoxServe, Spec};
+use tasks::Tasks;
 
 /// The time limits of a whole start-up and shutdown.
 #[derive(Clone, Copy, Debug)]
@@ -84,18 +86,6 @@ pub(crate) enum Command {
     Blocking(StageId),
 }
 
-/// What the engine's tasks report when they end.
-enum Settled {
-    Start { id: StageId, outcome: up::Outcome, problems: Vec<StopProblem> },
-    Stop { id: StageId, outcome: down::Outcome },
-}
-
-/// A failure that is told before its stage has settled, so that the others need not wait for its undo.
-struct Announced {
-    id: StageId,
-    failure: StageFailure,
-}
-
 type SharedOutputs = Arc<Mutex<Vec<Option<Output>>>>;
 
 /// What a plan is beside its graph.
@@ -116,11 +106,9 @@ pub(crate) struct Engine {
     outputs: SharedOutputs,
     /// For each stage, how many prerequisites have not settled.
     waiting: Vec<u32>,
-    common: Arc<up::Common>,
     /// How many stages have not come to the end of their start.
     starting: usize,
-    tasks: JoinSet<Settled>,
-    announced: mpsc::UnboundedReceiver<Announced>,
+    tasks: Tasks,
     /// Failures that end the start, in the order in which they became known.
     failures: Vec<StageFailure>,
     summary: StopSummary,
@@ -132,7 +120,6 @@ pub(crate) struct Engine {
 impl Engine {
     pub(crate) fn new(board: Arc<Board>, limits: Limits, hooks: Hooks) -> Self {
         let Hooks { specs, serve, serve_needs, analysers } = hooks;
-        let (announce, announced) = mpsc::unbounded_channel();
         let waiting: Vec<u32> = board
             .graph
             .ids()
@@ -141,11 +128,7 @@ impl Engine {
         Self {
             outputs: Arc::new(Mutex::new(vec![None; specs.len()])),
             starting: specs.len(),
-            common: Arc::new(up::Common {
-                announce,
-                shutdown: limits.shutdown,
-                heights: Heights::new(&board),
-            }),
+            tasks: Tasks::new(Heights::new(&board), limits.shutdown, specs.len()),
             waiting,
             board,
             limits,
@@ -153,8 +136,6 @@ impl Engine {
             serve,
             serve_needs,
             analysers,
-            tasks: JoinSet::new(),
-            announced,
             failures: Vec::new(),
             summary: StopSummary::default(),
             in_use: Vec::new(),

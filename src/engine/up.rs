@@ -3,25 +3,22 @@
 use std::{
     future::{Future, poll_fn},
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
-use tokio::{
-    sync::mpsc,
-    time::{Instant, sleep, sleep_until, timeout},
-};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{Span, debug_span};
 
 use super::{
-    Announced, CANCEL_GRACE, Settled,
-    budget::{Heights, Share},
+    CANCEL_GRACE,
+    budget::Share,
     defect,
     hook::Hook,
     hook::panicked,
     plan::Start,
     stage_failure,
+    tasks::{Report, Told},
 };
 use crate::{
     codes::{STAGE_BLOCKED_EXECUTOR, STAGE_FAILED, STAGE_TIMEOUT},
@@ -52,14 +49,7 @@ pub(super) enum Outcome {
 /// One stage's start. The hook itself is not part of it, because a hook need not be `Sync`.
 pub(super) struct StartTask {
     pub(super) cx: StageContext,
-    pub(super) common: Arc<Common>,
-}
-
-/// What the starts of all stages have in common.
-pub(super) struct Common {
-    pub(super) announce: mpsc::UnboundedSender<Announced>,
-    pub(super) shutdown: Duration,
-    pub(super) heights: Heights,
+    pub(super) report: Report,
 }
 
 /// An attempt whose hook was polled once.
@@ -83,7 +73,7 @@ impl StartTask {
     /// The task's future is as small as a stage that starts at once allows, because a graph may launch thousands
     /// together. What takes longer, or goes wrong, has a box of its own.
     #[expect(clippy::manual_async_fn, reason = "an async function keeps its arguments twice")]
-    pub(super) fn run(self, mut start: Box<dyn Start>) -> impl Future<Output = Settled> + Send {
+    pub(super) fn run(self, mut start: Box<dyn Start>) -> impl Future<Output = ()> + Send {
         async move {
             let mut problems = Vec::new();
             let outcome = match poll_fn(|cx| Poll::Ready(self.begin(start.as_mut(), cx))).await {
@@ -99,7 +89,9 @@ impl StartTask {
             if let Err(panic) = dropped {
                 problems.push(self.problem(panicked(panic)));
             }
-            Settled::Start { id, outcome, problems }
+            // Whoever hears of the end shall find nothing of it left.
+            drop(self.cx);
+            self.report.end(Told::Start { id, outcome, problems });
         }
     }
 
@@ -226,7 +218,7 @@ impl StartTask {
         announced: bool,
         problems: &mut Vec<StopProblem>,
     ) -> Attempt {
-        let grace = CANCEL_GRACE.min(self.common.shutdown / 4);
+        let grace = CANCEL_GRACE.min(self.report.common.shutdown / 4);
         let panic = match timeout(grace, &mut hook).await {
             Ok(Ok(Ok(output))) => return Attempt::Acquired(output, Instant::now()),
             Ok(Ok(Err(error))) => {
@@ -254,7 +246,7 @@ impl StartTask {
         if self.cell().undo_count() == 0 {
             return Outcome::Failed(Box::new(failure));
         }
-        self.send(failure);
+        self.report.failure(failure);
         self.undo(problems).await;
         Outcome::Ended { announced: true }
     }
@@ -265,9 +257,9 @@ impl StartTask {
         let before = problems.len();
         let now = Instant::now();
         // An attempt may be undone long before anything stops; it then has a budget of its own.
-        let whole = self.common.shutdown;
+        let whole = self.report.common.shutdown;
         let left = self.board().stop_deadline().map_or(whole, |at| at.saturating_duration_since(now));
-        let budget = self.common.heights.share(self.id(), whole).of(left);
+        let budget = self.report.common.heights.share(self.id(), whole).of(left);
         let deadline = now + budget;
         let all = self.cell().undo_count();
         while let Some(undo) = self.cell().pop_undo() {
@@ -311,12 +303,13 @@ impl StartTask {
     }
 
     fn tell(&self, error: StageError) {
-        self.send(stage_failure(self.board(), self.id(), FailurePhase::Start, error, self.cx.attempt()));
-    }
-
-    fn send(&self, failure: StageFailure) {
-        // The engine listens for as long as this task runs; if it is gone, so is the whole runtime.
-        let _engine_gone = self.common.announce.send(Announced { id: self.id(), failure });
+        self.report.failure(stage_failure(
+            self.board(),
+            self.id(),
+            FailurePhase::Start,
+            error,
+            self.cx.attempt(),
+        ));
     }
 
     fn board(&self) -> &Board {

@@ -89,5 +89,5 @@ impl Start {
 
 /// What a stop hook gets that has `limit` for its work.
 pub(super) fn stop_within(limit: Duration) -> StopContext {
-    StopContext { reason: StopReason::Finished, deadline: Instant::now() + limit }
+    StopContext { reason: StopReason::Finished.into(), deadline: Instant::now() + limit }
 }

@@ -1,0 +1,131 @@
+//! The tasks that run hooks: at most one for each stage at a time, and one channel by which all of them report,
+//! so that the engine hears everything in the order in which it happened.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use tokio::{sync::mpsc, task::AbortHandle};
+
+use super::{budget::Heights, down, up};
+use crate::{
+    contract::outcome::{StageFailure, StopProblem},
+    ids::StageId,
+};
+
+/// What a task tells the engine.
+pub(super) enum Told {
+    /// A failure that is told before its stage has settled, so that the others need not wait for its undo.
+    Failure(StageId, Box<StageFailure>),
+    /// A start has come to its end.
+    Start { id: StageId, outcome: up::Outcome, problems: Vec<StopProblem> },
+    /// A stop has come to its end.
+    Stop { id: StageId, outcome: down::Outcome },
+    /// The task ended without a word: a panic of the engine's own, because every hook's is contained.
+    Lost(StageId),
+}
+
+/// What the tasks of all stages have in common.
+pub(super) struct Common {
+    told: mpsc::UnboundedSender<Told>,
+    pub(super) shutdown: Duration,
+    pub(super) heights: Heights,
+}
+
+/// A task's way to the engine. Whatever becomes of the task, the engine hears of its end once.
+pub(super) struct Report {
+    id: StageId,
+    pub(super) common: Arc<Common>,
+    ended: bool,
+}
+
+impl Report {
+    pub(super) fn failure(&self, failure: StageFailure) {
+        self.tell(Told::Failure(self.id, Box::new(failure)));
+    }
+
+    /// The task's last word.
+    pub(super) fn end(mut self, told: Told) {
+        self.ended = true;
+        self.tell(told);
+    }
+
+    fn tell(&self, told: Told) {
+        // The engine listens for as long as a task runs; if it is gone, so is the whole runtime.
+        let _engine_gone = self.common.told.send(told);
+    }
+}
+
+impl Drop for Report {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.tell(Told::Lost(self.id));
+        }
+    }
+}
+
+/// The tasks that run.
+pub(super) struct Tasks {
+    common: Arc<Common>,
+    told: mpsc::UnboundedReceiver<Told>,
+    running: Vec<Option<AbortHandle>>,
+    count: usize,
+}
+
+impl Tasks {
+    pub(super) fn new(heights: Heights, shutdown: Duration, stages: usize) -> Self {
+        let (sender, told) = mpsc::unbounded_channel();
+        let common = Arc::new(Common { told: sender, shutdown, heights });
+        Self { common, told, running: vec![None; stages], count: 0 }
+    }
+
+    pub(super) fn heights(&self) -> &Heights {
+        &self.common.heights
+    }
+
+    /// Runs the one task of a stage. It ends its report when it ends.
+    pub(super) fn spawn<F: Future<Output = ()> + Send + 'static>(
+        &mut self,
+        id: StageId,
+        work: impl FnOnce(Report) -> F,
+    ) {
+        let report = Report { id, common: self.common.clone(), ended: false };
+        // A `JoinSet` would do the same at twice the cost: it wakes the engine by a waker of each task, and hands
+        // over what the task returns, which here is told before.
+        #[expect(clippy::disallowed_methods, reason = "kept in `running`, and aborted with it")]
+        let task = tokio::spawn(work(report));
+        self.running[id.index()] = Some(task.abort_handle());
+        self.count += 1;
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// What a task has told. It never is `None`, because `self` holds a sender, too.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: nothing is lost.
+    pub(super) async fn told(&mut self) -> Option<Told> {
+        let told = self.told.recv().await?;
+        match &told {
+            Told::Failure(..) => {}
+            Told::Start { id, .. } | Told::Stop { id, .. } | Told::Lost(id) => {
+                self.running[id.index()] = None;
+                self.count -= 1;
+            }
+        }
+        Some(told)
+    }
+
+    /// Drops whatever still runs, as far as it comes to a point where it waits.
+    pub(super) fn abort_all(&self) {
+        for task in self.running.iter().flatten() {
+            task.abort();
+        }
+    }
+}
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        self.abort_all();
+    }
+}
