@@ -118,9 +118,9 @@ impl Prepared {
         // Driven from `block_on` of a multi-thread runtime, every hand-over would wake the main thread,
         // which costs 20 to 40 times as much as between workers (docs/performance.md).
         #[expect(clippy::disallowed_methods, reason = "the engine's one task; `Running` waits for it")]
-        let task = match pulse {
-            None => tokio::spawn(engine.run(span, commands, ready)),
-            Some(pulse) => tokio::spawn(pulse.through(Box::pin(engine.run(span, commands, ready)))),
+        let task = match (Box::pin(engine.run(span, commands, ready)), pulse) {
+            (engine, None) => tokio::spawn(engine),
+            (engine, Some(pulse)) => tokio::spawn(pulse.through(engine)),
         };
         match is_ready.await {
             Ok(Ok(())) => Ok(Running { control, outputs, board, task }),
