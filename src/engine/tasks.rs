@@ -129,3 +129,48 @@ impl Drop for Tasks {
         self.abort_all();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STAGE: StageId = StageId(0);
+
+    fn tasks() -> Tasks {
+        let board =
+            crate::contract::board::Board::new(crate::graph::Graph::default(), Vec::new(), Vec::new(), None);
+        Tasks::new(Heights::new(&board), Duration::from_secs(1), 1)
+    }
+
+    #[tokio::test]
+    async fn a_task_that_panics_or_is_aborted_is_heard_of_once() {
+        let mut tasks = tasks();
+        tasks.spawn(STAGE, |report| async move {
+            let _report = report;
+            panic!("a defect of the engine");
+        });
+        assert!(matches!(tasks.told().await, Some(Told::Lost(STAGE))));
+        assert!(tasks.is_empty());
+
+        tasks.spawn(STAGE, |report| async move {
+            let _report = report;
+            std::future::pending::<()>().await;
+        });
+        assert!(!tasks.is_empty());
+        tasks.abort_all();
+        assert!(matches!(tasks.told().await, Some(Told::Lost(STAGE))));
+        assert!(tasks.is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_still_runs_ends_with_the_tasks() {
+        let (alive, ended) = tokio::sync::oneshot::channel::<()>();
+        let mut tasks = tasks();
+        tasks.spawn(STAGE, |report| async move {
+            let _held = (alive, report);
+            std::future::pending::<()>().await;
+        });
+        drop(tasks);
+        assert!(ended.await.is_err(), "its sender was dropped");
+    }
+}
