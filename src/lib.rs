@@ -62,7 +62,11 @@
 //! - What a process does between [`WorkerGuard::check`] and its effect can overlap with the next holder.
 //! - Panics are contained only where the program is built with `panic = "unwind"`, which is the default.
 
+// The lower floors serve `run`, too; a build with it finds what nobody uses.
+#![cfg_attr(not(feature = "run"), allow(dead_code, unused_imports, reason = "`run` is what uses it"))]
+
 mod clean;
+#[cfg(feature = "run")]
 mod cli;
 mod clock;
 pub mod codes;
@@ -71,14 +75,18 @@ pub mod compose;
 mod contract;
 mod engine;
 mod error;
+#[cfg(feature = "run")]
 mod files;
 mod graph;
 mod ids;
+#[cfg(feature = "single-worker")]
 mod instance;
 mod kind;
 #[cfg(all(test, feature = "metrics"))]
 mod recorder;
+#[cfg(feature = "run")]
 mod report;
+#[cfg(feature = "run")]
 mod run;
 mod settings;
 pub mod stages;
@@ -107,7 +115,9 @@ pub use engine::{
 };
 pub use error::{BoxError, ErrorKind, Fact, Hint, StageError, StageResult};
 pub use ids::InstanceId;
+#[cfg(feature = "run")]
 pub use report::picture::{timeline_svg, timeline_text};
+#[cfg(feature = "run")]
 pub use run::run;
 pub use settings::{
     Env, EnvProblem, EnvProblems, EnvWarning, HttpUrl, InvalidUrl, Secret, TypedVar, Var, VariableInfo,
