@@ -40,7 +40,6 @@ const CORE: &[&str] = &[
     "tokio-macros",
     "tokio-util",
     "tracing",
-    "tracing-attributes",
     "tracing-core",
     "unicode-ident",
     "uuid",
