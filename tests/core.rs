@@ -13,10 +13,13 @@ fn startup() -> (Startup, Arc<Mutex<Vec<String>>>) {
     let mut startup = Startup::new("shop", Env::from_vars("SHOP", [("SHOP_DRAIN", "0s")]), mode);
     let told = Arc::new(Mutex::new(Vec::new()));
     let write = told.clone();
-    startup.on_event(move |event| match event {
-        Event::StageUp { stage, .. } => write.lock().unwrap().push(format!("up {stage}")),
-        Event::StageStopped { stage, .. } => write.lock().unwrap().push(format!("stopped {stage}")),
-        _ => {}
+    startup.on_event(move |event| {
+        if let Event::StageUp { stage, .. } = event {
+            write.lock().unwrap().push(format!("up {stage}"));
+        }
+        if let Event::StageStopped { stage, .. } = event {
+            write.lock().unwrap().push(format!("stopped {stage}"));
+        }
     });
     (startup, told)
 }
