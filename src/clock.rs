@@ -1,6 +1,6 @@
-//! The two clocks that the lock layers read. Floor 0: imports nothing of ours.
+//! The clocks. Floor 0: imports nothing of ours.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -19,6 +19,7 @@ pub(crate) fn boot_time() -> Duration {
 /// The wall clock. It can be stepped, so nothing is decided by it but what belongs to people: the hour of a cron
 /// job, and how long a saved cache lay on the disk.
 #[must_use]
-pub(crate) fn wall_clock() -> jiff::Timestamp {
-    jiff::Timestamp::now()
+#[expect(clippy::disallowed_methods, reason = "this is the one place that reads it")]
+pub(crate) fn wall_clock() -> SystemTime {
+    SystemTime::now()
 }

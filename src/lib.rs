@@ -45,6 +45,34 @@
 //! }
 //! ```
 //!
+//! # Features
+//! Without any there are graph and engine: [`Startup`], stages, events, timeline, [`Env`] and [`stages::tasks`].
+//!
+//! | feature | default | what | implies |
+//! |---|---|---|---|
+//! | `single-worker` | yes | [`WorkerMode::Single`]: the lock that makes this process the only worker | |
+//! | `run` | yes | [`run()`]: runtime, signals, watchdog, reports, subcommands | `single-worker` |
+//! | `database` | yes | [`stages::database`], with the fence | `single-worker` |
+//! | `cache` | yes | [`stages::cache`] | |
+//! | `http-session` | yes | [`stages::http_session`] | |
+//! | `scheduler` | yes | [`stages::scheduler`] | |
+//! | `notify` | yes | failures told to a webhook | `run` |
+//! | `live` | yes | progress on a terminal, drawn again and again | `run` |
+//! | `metrics` | | numbers for the recorder of the `metrics` facade | `run` |
+//! | `http-routes` | | the scheduler's routes for axum | |
+//! | `compose` | | [`compose`] and the program `solostart`, which judge Compose files | `run` |
+//! | `testing` | | [`testing`]: faults on demand, a spy on events, real processes | |
+//!
+//! Who wants only graph and engine, or one stage with them:
+//!
+//! ```toml
+//! [dependencies]
+//! solostart = { version = "0.1", default-features = false, features = ["cache"] }
+//! ```
+//!
+//! `Startup` is the way in then, with a [`WorkerMode`] that needs no lock: without `single-worker` there is no other.
+//! `docs/performance.md` has what each set of features costs an application's build.
+//!
 //! # What can be watched
 //! Everything that happens is told to `tracing` under the target `solostart`. A start is a span `startup`, with a span
 //! `stage` (`name`) for each stage in it, and in that an `attempt` (`n`) at level DEBUG; `undo`, `health` (`stage`) and, while
@@ -62,7 +90,12 @@
 //! - What a process does between [`WorkerGuard::check`] and its effect can overlap with the next holder.
 //! - Panics are contained only where the program is built with `panic = "unwind"`, which is the default.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+// The lower floors serve `run`, too; a build with it finds what nobody uses.
+#![cfg_attr(not(feature = "run"), allow(dead_code, unused_imports, reason = "`run` is what uses it"))]
+
 mod clean;
+#[cfg(feature = "run")]
 mod cli;
 mod clock;
 pub mod codes;
@@ -71,14 +104,18 @@ pub mod compose;
 mod contract;
 mod engine;
 mod error;
+#[cfg(feature = "run")]
 mod files;
 mod graph;
 mod ids;
+#[cfg(feature = "single-worker")]
 mod instance;
 mod kind;
 #[cfg(all(test, feature = "metrics"))]
 mod recorder;
+#[cfg(feature = "run")]
 mod report;
+#[cfg(feature = "run")]
 mod run;
 mod settings;
 pub mod stages;
@@ -107,7 +144,9 @@ pub use engine::{
 };
 pub use error::{BoxError, ErrorKind, Fact, Hint, StageError, StageResult};
 pub use ids::{InstanceId, StageName};
+#[cfg(feature = "run")]
 pub use report::picture::{timeline_svg, timeline_text};
+#[cfg(feature = "run")]
 pub use run::run;
 pub use settings::{
     Env, EnvProblem, EnvProblems, EnvWarning, HttpUrl, InvalidUrl, Secret, TypedVar, Var, VariableInfo,

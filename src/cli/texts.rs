@@ -7,8 +7,9 @@ use crate::{
     files,
     instance::data_dir::quoted,
     report::{Identity, catalogue, printable, printable_lines},
+    run::telling::refusal_file,
     settings::Env,
-    startup::{Startup, refusal_file},
+    startup::Startup,
 };
 
 /// A report with the stages of a large graph is some megabytes.

@@ -3,7 +3,6 @@
 use super::{Seen, command::Asked, fault::Weight};
 use crate::{
     cli::print,
-    clock,
     error::ErrorKind,
     ids::InstanceId,
     report::{Found, Identity, LookedAt, Report},
@@ -48,7 +47,7 @@ fn identity(prefix: Option<&str>) -> Identity {
         prefix: prefix.unwrap_or("SOLOSTART").to_owned(),
         instance: InstanceId::mint(),
         host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
-        at: clock::wall_clock(),
+        at: jiff::Timestamp::now(),
         attempt: None,
         shortened: None,
     }

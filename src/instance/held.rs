@@ -18,7 +18,6 @@ use super::{
     siblings::{lock_owner, siblings, state},
 };
 use crate::{
-    clock::wall_clock,
     codes::{self, FailureCode},
     error::StageError,
 };
@@ -293,7 +292,7 @@ fn list(siblings: &[u32]) -> Option<String> {
 
 /// A time and its age, for people; the clocks of two machines can differ.
 fn since(started: jiff::Timestamp) -> String {
-    let seconds = wall_clock().as_second() - started.as_second();
+    let seconds = jiff::Timestamp::now().as_second() - started.as_second();
     let shown = started.strftime("%Y-%m-%dT%H:%M:%SZ");
     match u64::try_from(seconds) {
         Ok(seconds) => format!("{shown} ({} ago)", in_words(Duration::from_secs(seconds))),

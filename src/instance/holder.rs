@@ -68,7 +68,7 @@ impl Holder {
             host: host_name(),
             pid: std::process::id(),
             boot_id: boot_id(),
-            started_at: crate::clock::wall_clock(),
+            started_at: jiff::Timestamp::now(),
         }
     }
 

@@ -15,8 +15,7 @@ use crate::{
         state::{Phase, StageState},
         status::Status,
     },
-    instance::worker_mode::WorkerConfig,
-    startup::About,
+    startup::Lock,
 };
 
 /// How often numbers that change by themselves are set anew.
@@ -29,7 +28,7 @@ pub(super) struct Metrics(Arc<Shared>);
 #[derive(Default)]
 struct Shared {
     board: OnceLock<Arc<Board>>,
-    locks: OnceLock<Arc<WorkerConfig>>,
+    lock: OnceLock<Arc<Lock>>,
     set_at: Mutex<Option<Instant>>,
 }
 
@@ -40,10 +39,10 @@ impl Metrics {
     }
 
     /// Says where to look. Only the first time counts.
-    pub(super) fn look_at(&self, board: Arc<Board>, about: &About) {
+    pub(super) fn look_at(&self, board: Arc<Board>, lock: Option<&Arc<Lock>>) {
         let _looks_already = self.0.board.set(board);
-        if let Some(locks) = &about.locks {
-            let _looks_already = self.0.locks.set(locks.clone());
+        if let Some(lock) = lock {
+            let _looks_already = self.0.lock.set(lock.clone());
         }
         describe();
     }
@@ -102,8 +101,8 @@ impl Metrics {
         gauge!("solostart_lock_held").set(f64::from(u8::from(guard.check().is_ok())));
         // A token is microseconds since 1970, which a float holds exactly until 2255.
         gauge!("solostart_lock_token").set(guard.token().get() as f64);
-        if let (Some(left), Some(locks)) = (guard.until_hard_limit(), self.0.locks.get()) {
-            let age = locks.timings.hard.saturating_sub(left).as_secs_f64();
+        if let (Some(left), Some(lock)) = (guard.until_hard_limit(), self.0.lock.get()) {
+            let age = lock.config.timings.hard.saturating_sub(left).as_secs_f64();
             gauge!("solostart_lock_renewal_age_seconds").set(age);
         }
     }

@@ -3,11 +3,11 @@
 
 use std::{io, process::ExitCode, thread};
 
+use jiff::Timestamp;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
     cli::{self, Request},
-    clock,
     codes::{GRAPH_INVALID, STAGE_FAILED, STARTUP_INTERRUPTED},
     contract::{
         needs::Handle,
@@ -21,7 +21,7 @@ use crate::{
     error::{ErrorKind, StageError, StageResult},
     report::{Identity, Report, Stalled},
     settings::Env,
-    startup::{About, Ready, Startup, WorkerLock, WorkerMode},
+    startup::{Ready, Startup, WorkerLock, WorkerMode},
 };
 
 mod deliver;
@@ -29,17 +29,21 @@ mod health_beat;
 pub(crate) mod health_file;
 #[cfg_attr(not(feature = "metrics"), path = "no_metrics.rs")]
 mod metrics;
+mod notifying;
 mod progress;
 mod pulse;
 mod reporter;
 mod signals;
 mod stderr;
+pub(crate) mod telling;
+mod waits;
 mod watchdog;
 
 use health_file::{HealthFile, Places};
 use pulse::Observers;
 use reporter::Reporter;
 use signals::StopRequest;
+use waits::About;
 use watchdog::Watchdog;
 
 /// Runs an application: starts its stages, serves, and stops it clean. Call it from `main` and return
@@ -86,7 +90,7 @@ pub fn run(name: &str, plan: impl FnOnce(&mut Startup) -> StageResult<()>) -> Ex
         version: startup.version_text().map(str::to_owned),
         instance: startup.instance(),
         host: host(),
-        at: clock::wall_clock(),
+        at: Timestamp::now(),
         attempt: None,
         shortened: None,
     };
@@ -102,12 +106,12 @@ pub fn run(name: &str, plan: impl FnOnce(&mut Startup) -> StageResult<()>) -> Ex
         Err(panic) => Err(broken("plan", StageError::new(GRAPH_INVALID, panic))),
     };
     let request = StopRequest::listen(reporter.clone());
-    startup.in_vain = reporter.in_vain();
+    let in_vain = reporter.in_vain();
     let observers = Observers::hear(&mut startup, reporter.systemd());
-    let exit = match planned.and_then(|()| startup.prepare()) {
-        Ok(mut ready) => {
-            observers.look_at(&mut ready.prepared, &ready.about);
-            started(ready, &mut reporter, &request, &places)
+    let exit = match planned.and_then(|()| waits::prepare(startup, in_vain.as_deref())) {
+        Ok((mut ready, about)) => {
+            observers.look_at(&mut ready.prepared, about.lock.as_ref());
+            started(ready, &about, &mut reporter, &request, &places)
         }
         Err(error) => failed(&error, &reporter, None),
     };
@@ -128,19 +132,20 @@ struct Exit {
 /// From the first stage to the exit code.
 fn started(
     ready: Ready,
+    about: &About,
     reporter: &mut Reporter,
     request: &io::Result<StopRequest>,
     places: &Places,
 ) -> Exit {
-    reporter.warn(&ready);
-    let Ready { prepared, limits, notes, about, worker, .. } = ready;
+    reporter.warn(&ready.warnings, about.shortened.as_ref());
+    let Ready { prepared, limits, notes, worker, .. } = ready;
     let lived = match request {
         Ok(request) => live(prepared, limits, notes, worker, request, reporter, places),
         Err(error) => Err(broken_by("signal handlers", io::Error::new(error.kind(), error.to_string()))),
     };
     match lived {
         Ok(report) => Exit { code: stopped(&report, reporter), holds: false },
-        Err(error) => failed(&error, reporter, Some(&about)),
+        Err(error) => failed(&error, reporter, Some(about)),
     }
 }
 

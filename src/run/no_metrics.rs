@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     contract::{board::Board, event::Event},
-    startup::About,
+    startup::Lock,
 };
 
 #[derive(Clone, Default)]
@@ -15,7 +15,7 @@ impl Metrics {
         None
     }
 
-    pub(super) fn look_at(&self, _board: Arc<Board>, _about: &About) {}
+    pub(super) fn look_at(&self, _board: Arc<Board>, _lock: Option<&Arc<Lock>>) {}
 
     pub(super) fn event(&self, _event: &Event) {}
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{deliver::systemd::Notifier, metrics::Metrics};
 use crate::{
     engine::running::{Prepared, Pulse},
-    startup::{About, Startup},
+    startup::{Lock, Startup},
 };
 
 /// Those who look.
@@ -35,13 +35,13 @@ impl Observers {
     }
 
     /// Lets them look at each beat of the engine.
-    pub(super) fn look_at(self, prepared: &mut Prepared, about: &About) {
+    pub(super) fn look_at(self, prepared: &mut Prepared, lock: Option<&Arc<Lock>>) {
         let every = self.systemd.as_ref().map(Notifier::every).into_iter().chain(self.metrics.every()).min();
         let Some(every) = every else { return };
         if let Some(systemd) = &self.systemd {
             systemd.look_at(prepared.board.clone());
         }
-        self.metrics.look_at(prepared.board.clone(), about);
+        self.metrics.look_at(prepared.board.clone(), lock);
         let beat = move || {
             if let Some(systemd) = &self.systemd {
                 systemd.beat();

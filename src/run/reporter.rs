@@ -5,17 +5,21 @@ use std::{
     time::Instant,
 };
 
+use jiff::Timestamp;
+
 use super::{
     deliver::{
         self, Call, PATIENCE, in_time,
         systemd::{Notifier, errno},
     },
+    notifying::Webhook,
     progress::{Curtain, Progress},
     signals::StopRequest,
     stderr,
+    telling::Telling,
+    waits::{About, Shortened},
 };
 use crate::{
-    clock,
     contract::{
         board::Board,
         outcome::{StageFailure, StartupError, StopReport},
@@ -25,7 +29,6 @@ use crate::{
     instance::worker_mode::status,
     report::{Counted, Identity, Ledger, Recovered, Report, Slow, fingerprint},
     settings::EnvWarning,
-    startup::{About, Ready, Telling, Webhook},
 };
 
 /// Writes each report where the operator reads it.
@@ -89,11 +92,11 @@ impl Reporter {
     }
 
     /// Tells what looks like a mistake, before anything is started.
-    pub(super) fn warn(&mut self, ready: &Ready) {
-        for warning in &ready.warnings {
+    pub(super) fn warn(&mut self, warnings: &[EnvWarning], shortened: Option<&Shortened>) {
+        for warning in warnings {
             self.tell(|identity| Report::warning(warning, identity));
         }
-        if let Some(shortened) = &ready.about.shortened {
+        if let Some(shortened) = shortened {
             self.identity.shortened = Some((shortened.stage.clone(), shortened.from));
             let warning: EnvWarning = shortened.warning();
             self.tell(|identity| Report::warning(&warning, identity));
@@ -137,7 +140,7 @@ impl Reporter {
     pub(super) fn recovered(&self) -> Option<String> {
         let ledger = self.ledger.clone();
         let Recovered { attempts, code, since } = in_time(move || ledger.clear()).flatten()?;
-        let down = clock::wall_clock().duration_since(since).unsigned_abs();
+        let down = Timestamp::now().duration_since(since).unsigned_abs();
         let starts = if attempts == 1 { "1 failed start" } else { &format!("{attempts} failed starts") };
         Some(format!("recovered after {starts} ({code}) in {} s", down.as_secs()))
     }
@@ -146,14 +149,14 @@ impl Reporter {
         let code = failure.error.failure_code().name;
         let fingerprint = fingerprint(&failure.stage, &failure.error);
         let in_vain = about.filter(|_| !kind.restart_helps()).and_then(|about| about.waits.in_vain(failure));
-        let (ledger, now) = (self.ledger.clone(), clock::wall_clock());
+        let (ledger, now) = (self.ledger.clone(), Timestamp::now());
         // That it cannot be written down is no news: a directory that is missing or full is often the very
         // failure that is reported.
         in_time(move || ledger.count(code, &fingerprint, in_vain.as_deref(), now).0)
     }
 
     fn now(&self) -> Identity {
-        Identity { at: clock::wall_clock(), ..self.identity.clone() }
+        Identity { at: Timestamp::now(), ..self.identity.clone() }
     }
 
     /// Waits, not for long, for what is still being delivered.
@@ -198,6 +201,6 @@ impl Reporter {
 
 /// What can be seen of the locks.
 fn lock(about: &About) -> Option<serde_json::Value> {
-    let config = about.locks.clone()?;
-    in_time(move || serde_json::to_value(status(&config).ok()?).ok()).flatten()
+    let lock = about.lock.clone()?;
+    in_time(move || serde_json::to_value(status(&lock.config).ok()?).ok()).flatten()
 }

@@ -1,13 +1,7 @@
 //! What an application declares: its stages, and under which rules they run. Floor 5.
 
-use std::{
-    fmt,
-    future::Future,
-    path::PathBuf,
-    sync::{Arc, OnceLock},
-};
+use std::{fmt, future::Future, path::PathBuf, sync::Arc};
 
-use tokio_util::sync::CancellationToken;
 use tracing::info_span;
 
 use crate::{
@@ -27,22 +21,16 @@ use crate::{
     error::StageResult,
     graph::{GraphProblem, StageName},
     ids::{InstanceId, is_stage_name},
-    instance::worker_mode::WorkerConfig,
     settings::{Env, EnvWarning, paths::data_dir},
 };
 
 mod config;
-mod notifying;
-mod telling;
-mod waits;
+#[cfg_attr(not(feature = "single-worker"), path = "no_lock.rs")]
+mod lock;
 mod worker_mode;
 
-#[cfg(feature = "notify")]
-pub(crate) use notifying::NotifyFormat;
-pub(crate) use notifying::{Systemd, Webhook};
-pub(crate) use telling::{Telling, refusal_file};
-pub(crate) use waits::{Shortened, Waits};
-use worker_mode::Acquire;
+pub(crate) use lock::Lock;
+use worker_mode::Taking;
 pub use worker_mode::{WorkerLock, WorkerMode};
 
 /// The stages of an application, and under which rules they start.
@@ -69,13 +57,18 @@ pub struct Startup {
     instance: InstanceId,
     pub(crate) plan: Plan,
     mode: WorkerMode,
-    worker_variables: Vec<String>,
-    allow_unshared: String,
+    declared: lock::Declared,
     pub(crate) sink: Option<EventSink>,
-    /// The wait that the last start made in vain, as the ledger keeps it.
-    pub(crate) in_vain: Option<String>,
     worker: Handle<WorkerLock>,
-    acquire: Arc<OnceLock<Acquire>>,
+    taking: Taking,
+}
+
+/// A start whose settings were read.
+pub(crate) struct Configured {
+    pub(crate) startup: Startup,
+    pub(crate) limits: Limits,
+    /// The lock; `None` where several workers are allowed.
+    pub(crate) lock: Option<Lock>,
 }
 
 /// A start that was checked, and what the facade needs beside it.
@@ -84,16 +77,8 @@ pub(crate) struct Ready {
     pub(crate) limits: Limits,
     pub(crate) warnings: Vec<EnvWarning>,
     pub(crate) notes: Vec<String>,
-    pub(crate) about: About,
+    pub(crate) lock: Option<Arc<Lock>>,
     pub(crate) worker: Handle<WorkerLock>,
-}
-
-/// What a report may need to know of how the start was configured.
-pub(crate) struct About {
-    pub(crate) waits: Waits,
-    pub(crate) shortened: Option<Shortened>,
-    /// Where the locks are; `None` where several workers are allowed.
-    pub(crate) locks: Option<Arc<WorkerConfig>>,
 }
 
 impl Startup {
@@ -107,8 +92,8 @@ impl Startup {
         if !is_stage_name(name) {
             plan.problems.push(GraphProblem::InvalidName(name.escape_debug().take(80).collect()));
         }
-        let acquire = Arc::new(OnceLock::new());
-        let worker = worker_mode::add(&mut plan, acquire.clone());
+        let taking = Taking::default();
+        let worker = worker_mode::add(&mut plan, taking.clone());
         plan.set_root(worker);
         Self {
             name: name.to_owned(),
@@ -117,12 +102,10 @@ impl Startup {
             instance: InstanceId::mint(),
             plan,
             mode,
-            worker_variables: Vec::new(),
-            allow_unshared: String::new(),
+            declared: lock::Declared::default(),
             sink: None,
-            in_vain: None,
             worker,
-            acquire,
+            taking,
         }
     }
 
@@ -149,20 +132,6 @@ impl Startup {
     /// Lets any number of workers run, and says why in the line that says the service is ready.
     pub fn allow_many_workers(&mut self, reason: &str) -> &mut Self {
         self.mode = WorkerMode::Many { reason: reason.to_owned() };
-        self
-    }
-
-    /// Adds a variable that holds a number of workers: more than one is refused.
-    pub fn worker_variable(&mut self, name: &str) -> &mut Self {
-        self.worker_variables.push(name.to_owned());
-        self
-    }
-
-    /// Accepts a lock on file systems that other containers may not see, unless `<P>_ALLOW_UNSHARED_LOCK`
-    /// says otherwise: types as the kernel names them, separated by commas, for instance `overlay,tmpfs`.
-    /// The line that says the service is ready then says so, too.
-    pub fn allow_unshared_lock(&mut self, types: &str) -> &mut Self {
-        types.clone_into(&mut self.allow_unshared);
         self
     }
 
@@ -310,44 +279,37 @@ impl Startup {
         self.version.as_deref()
     }
 
-    /// Reads the library's own variables, then checks everything that can be checked before anything
-    /// runs: the environment first, because it can be mended without a new version.
-    pub(crate) fn prepare(mut self) -> Result<Ready, Box<StartupError>> {
-        let instance = self.instance.short();
-        let span = info_span!(target: "solostart", "startup", service = self.name, instance);
+    pub(crate) fn prepare(self) -> Result<Ready, Box<StartupError>> {
+        self.configured().prepare()
+    }
+
+    /// Reads the library's own variables.
+    pub(crate) fn configured(mut self) -> Configured {
         let limits = self.limits();
-        let given_up = CancellationToken::new();
-        let mut config = self.worker_config(given_up.clone());
-        let waits = self.waits(limits, &config);
-        let in_vain = self.in_vain.take();
-        let shortened = self.shorten(in_vain.as_deref(), &waits, &mut config);
-        if self.mode == WorkerMode::Single {
-            self.give_time_to_wait(&config, limits);
+        let lock = Lock::configured(&self);
+        Configured { startup: self, limits, lock }
+    }
+}
+
+impl Configured {
+    /// Checks everything that can be checked before anything runs: the environment first, because it can be
+    /// mended without a new version.
+    pub(crate) fn prepare(self) -> Result<Ready, Box<StartupError>> {
+        let Self { mut startup, limits, lock } = self;
+        let instance = startup.instance.short();
+        let span = info_span!(target: "solostart", "startup", service = startup.name, instance);
+        if let Some(lock) = &lock {
+            lock.give_time_to_wait(&mut startup, limits);
         }
-        let mut notes = Vec::new();
-        let (acquire, locks) = match &self.mode {
-            WorkerMode::Single => {
-                let config = Arc::new(config);
-                (Acquire::Lock(config.clone(), given_up), Some(config))
-            }
-            WorkerMode::Many { reason } => {
-                notes.push(format!("several workers are allowed: {reason}"));
-                (Acquire::Nothing, None)
-            }
-        };
+        let many = startup.mode.reason().map(|reason| format!("several workers are allowed: {reason}"));
+        let notes = many.into_iter().collect();
         let warnings =
-            self.env.check().map_err(|problems| broken("configuration", problems.into_stage_error()))?;
-        // It is set here and nowhere else, and `prepare` consumes the start-up.
-        let _set_before = self.acquire.set(acquire);
-        let prepared = Prepared::new(self.plan, limits, self.sink.take())?.within(span);
-        Ok(Ready {
-            prepared,
-            limits,
-            warnings,
-            notes,
-            about: About { waits, shortened, locks },
-            worker: self.worker,
-        })
+            startup.env.check().map_err(|problems| broken("configuration", problems.into_stage_error()))?;
+        let lock = lock.map(Arc::new);
+        // It is set here and nowhere else, and the start-up is consumed.
+        let _set_before = startup.taking.set(lock.clone());
+        let prepared = Prepared::new(startup.plan, limits, startup.sink.take())?.within(span);
+        Ok(Ready { prepared, limits, warnings, notes, lock, worker: startup.worker })
     }
 }
 

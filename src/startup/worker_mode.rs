@@ -2,8 +2,7 @@
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use tokio_util::sync::CancellationToken;
-
+use super::lock::{self, Held, Lock};
 use crate::{
     contract::{
         context::StageContext,
@@ -11,8 +10,6 @@ use crate::{
         needs::Handle,
     },
     engine::plan::Plan,
-    error::StageResult,
-    instance::worker_mode::{HeldWorker, WorkerConfig, acquire},
 };
 
 /// Whether several workers of the application may run. There is no default: to run without a decision
@@ -23,8 +20,11 @@ use crate::{
 /// let startup = Startup::new("shop", Env::from_process("SHOP"));
 /// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum WorkerMode {
-    /// Exactly one worker may run; a second one is refused.
+    /// Exactly one worker may run; a second one is refused. Without the feature `single-worker` there is no lock
+    /// that could refuse it, and this does not exist.
+    #[cfg(feature = "single-worker")]
     Single,
     /// Any number may run. The reason stands in the line that says the service is ready.
     Many {
@@ -33,18 +33,15 @@ pub enum WorkerMode {
     },
 }
 
-/// How the `worker-mode` stage takes its lock; known only when everything was declared.
-pub(super) enum Acquire {
-    /// With what ends a wait for the lock.
-    Lock(Arc<WorkerConfig>, CancellationToken),
-    Nothing,
-}
+/// The lock that the `worker-mode` stage takes; known only when everything was declared. `None` where several
+/// workers are allowed.
+pub(super) type Taking = Arc<OnceLock<Option<Arc<Lock>>>>;
 
 /// The output of the `worker-mode` stage: the locks, until they are released.
 #[derive(Debug)]
 pub struct WorkerLock {
     guard: WorkerGuard,
-    held: Mutex<Option<HeldWorker>>,
+    held: Mutex<Option<Held>>,
 }
 
 impl WorkerLock {
@@ -57,33 +54,19 @@ impl WorkerLock {
     /// What whoever reads that the service is ready should know of the lock.
     pub(crate) fn note(&self) -> Option<String> {
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let lock = held.as_ref()?.lock();
-        (!lock.shared).then(|| {
-            format!("the lock is on {}: instances in other containers are not excluded", lock.file_system)
-        })
+        lock::note(held.as_ref()?)
     }
 }
 
 /// Adds the root of every graph. What it does is decided later, when everything was declared.
-pub(super) fn add(plan: &mut Plan, acquire_how: Arc<OnceLock<Acquire>>) -> Handle<WorkerLock> {
+pub(super) fn add(plan: &mut Plan, taking: Taking) -> Handle<WorkerLock> {
     plan.builder("worker-mode", (), async move |cx: StageContext, ()| {
-        let held = match acquire_how.get() {
-            Some(Acquire::Nothing) => None,
-            Some(Acquire::Lock(_, given_up)) => {
-                let (given_up, how) = (given_up.clone(), acquire_how.clone());
-                let mut taking = tokio::task::spawn_blocking(move || take(&how));
-                let taken = tokio::select! {
-                    taken = &mut taking => taken,
-                    () = cx.cancelled() => {
-                        given_up.cancel();
-                        taking.await
-                    }
-                };
-                Some(taken??)
-            }
+        let held = match taking.get() {
+            Some(Some(lock)) => Some(lock.clone().take(&cx).await?),
+            Some(None) => None,
             None => return Err("the start-up was not prepared".into()),
         };
-        let guard = held.as_ref().map_or_else(|| GuardKeeper::unrestricted().guard(), HeldWorker::guard);
+        let guard = held.as_ref().map_or_else(|| GuardKeeper::unrestricted().guard(), Held::guard);
         cx.publish_worker(guard.clone());
         Ok(WorkerLock { guard, held: Mutex::new(held) })
     })
@@ -95,11 +78,4 @@ pub(super) fn add(plan: &mut Plan, acquire_how: Arc<OnceLock<Acquire>>) -> Handl
         }
     })
     .required()
-}
-
-fn take(how: &OnceLock<Acquire>) -> StageResult<HeldWorker> {
-    match how.get() {
-        Some(Acquire::Lock(config, _)) => acquire(config),
-        Some(Acquire::Nothing) | None => Err("no lock is configured".into()),
-    }
 }

@@ -1,6 +1,9 @@
 //! The one row of a lease, as every store keeps it.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use uuid::Uuid;
 
@@ -54,7 +57,8 @@ pub(crate) struct Now {
 impl Now {
     /// The clocks of this machine.
     pub(crate) fn read() -> Self {
-        Self { boot: boot_time(), unix_us: u64::try_from(wall_clock().as_microsecond()).unwrap_or(0) }
+        let since = wall_clock().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { boot: boot_time(), unix_us: u64::try_from(since.as_micros()).unwrap_or(0) }
     }
 
     pub(crate) fn unix_ms(self) -> i64 {

@@ -15,7 +15,7 @@ use crate::{
         Report,
         picture::{Chart, svg},
     },
-    startup::{Telling, refusal_file},
+    run::telling::{Telling, refusal_file},
 };
 
 /// Writes the files that `telling` names.

@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::reporter::Reporter;
-use crate::{report::Report, startup::Telling};
+use crate::{report::Report, run::telling::Telling};
 
 mod files;
 pub(super) mod systemd;

@@ -29,7 +29,7 @@ use crate::{
     },
     error::{ErrorKind, StageError},
     report::{Report, printable},
-    startup::Systemd,
+    run::notifying::Systemd,
 };
 
 /// How often the manager hears how far a start or a stop is.

@@ -14,7 +14,7 @@ use rustls::{ClientConfig, RootCertStore, crypto::ring};
 use tokio::runtime;
 
 use super::PATIENCE;
-use crate::{report::Report, startup::Webhook};
+use crate::{report::Report, run::notifying::Webhook};
 
 mod message;
 

@@ -10,7 +10,7 @@ async fn the_numbers_say_how_the_service_is_and_who_holds_the_lock() {
     startup.stage("database", (), async |_cx, ()| Ok(())).required();
     let (kept, metrics) = (Kept::default(), Metrics::default());
     let ready = startup.prepare().unwrap();
-    metrics.look_at(ready.prepared.board.clone(), &ready.about);
+    metrics.look_at(ready.prepared.board.clone(), ready.lock.as_ref());
     metrics::with_local_recorder(&kept, || metrics.beat());
     assert_eq!(kept.gauge("solostart_ready"), Some(0.0));
     assert_eq!(kept.gauge("solostart_stage_state stage=database state=pending"), Some(1.0));

@@ -6,7 +6,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, UNIX_EPOCH},
 };
 
 use serde::{Serialize, de::DeserializeOwned};
@@ -66,7 +66,7 @@ where
         let (path, read, life) = (self.path.clone(), self.read, *cache.life());
         let entries = spawn_blocking(move || {
             let Some(saved) = file::take(&path, name)? else { return Ok(Vec::new()) };
-            let age = wall_clock().as_millisecond().saturating_sub(saved.saved_at);
+            let age = now_ms().saturating_sub(saved.saved_at);
             // Where entries have an end, it has to be known how old they are.
             let away = match u64::try_from(age) {
                 Ok(age) => Duration::from_millis(age),
@@ -105,7 +105,7 @@ where
         let saving = spawn_blocking(move || {
             in_time()?;
             let now = Instant::now();
-            let mut draft = Draft::begin(&path, name, wall_clock().as_millisecond())?;
+            let mut draft = Draft::begin(&path, name, now_ms())?;
             let mut all = true;
             for (at, (key, held)) in cache.living().enumerate() {
                 if at % BATCH == 0 {
@@ -122,6 +122,12 @@ where
         });
         saving.await.map_err(io::Error::other)?
     }
+}
+
+/// Milliseconds since 1970, by the wall clock: between two starts nothing else tells how long a file lay there.
+pub(super) fn now_ms() -> i64 {
+    let since = wall_clock().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 impl<K, V> fmt::Debug for Store<K, V> {

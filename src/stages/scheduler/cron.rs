@@ -67,7 +67,7 @@ impl Entry {
 
 /// The wall clock as the timetables read it.
 pub(super) fn now() -> DateTime<Utc> {
-    DateTime::from_timestamp_nanos(i64::try_from(wall_clock().as_nanosecond()).unwrap_or(i64::MAX))
+    wall_clock().into()
 }
 
 /// The thread that says when jobs are due by their timetables.

@@ -178,7 +178,7 @@ impl Job {
             return false;
         }
         stats.runs += 1;
-        stats.last_began = Some(wall_clock().into());
+        stats.last_began = Some(wall_clock());
         true
     }
 

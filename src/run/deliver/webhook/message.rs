@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::{
     report::{Document, Report},
-    startup::NotifyFormat,
+    run::notifying::NotifyFormat,
 };
 
 /// How long an alert stays that nobody ends: the service tells of its recovery, but a service that is never
@@ -66,7 +66,7 @@ fn ntfy(document: &Document, short: String) -> Message {
 /// <https://prometheus.io/docs/alerting/latest/clients/>: an alert is ended by one with the same labels, so they say
 /// only what is the same in a failure and in the recovery from it.
 fn alert(document: &Document, short: &str) -> Value {
-    let now: jiff::Timestamp = document.ts.parse().unwrap_or_else(|_| crate::clock::wall_clock());
+    let now: jiff::Timestamp = document.ts.parse().unwrap_or_else(|_| jiff::Timestamp::now());
     let ends = if document.code.is_some() { now.checked_add(ALERT_FOR).unwrap_or(now) } else { now };
     json!([{
         "labels": {

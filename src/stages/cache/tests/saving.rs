@@ -93,7 +93,7 @@ async fn a_hostile_file_means_an_empty_cache_that_is_saved_all_the_same() {
 async fn entries_that_end_are_not_loaded_from_the_future() {
     let (_dir, path) = place();
     for (limit, expected) in [(Some(Duration::from_secs(3600)), vec![]), (None, vec![(1, 10)])] {
-        let tomorrow = crate::clock::wall_clock().as_millisecond() + 24 * 60 * 60 * 1000;
+        let tomorrow = store::now_ms() + 24 * 60 * 60 * 1000;
         let mut draft = file::Draft::begin(&path, "cache", tomorrow).unwrap();
         draft.add(&(None::<u64>, 0, 1, 10)).unwrap();
         draft.finish(|| Ok(())).unwrap();
@@ -106,7 +106,7 @@ async fn entries_that_end_are_not_loaded_from_the_future() {
 #[tokio::test]
 async fn time_on_disk_counts() {
     let (_dir, path) = place();
-    let an_hour_ago = crate::clock::wall_clock().as_millisecond() - 60 * 60 * 1000;
+    let an_hour_ago = store::now_ms() - 60 * 60 * 1000;
     let mut draft = file::Draft::begin(&path, "cache", an_hour_ago).unwrap();
     for (key, left) in [(1, 59 * 60 * 1000), (2, 61 * 60 * 1000)] {
         draft.add(&(Some(left), 0, key, 10)).unwrap();

@@ -2,8 +2,10 @@
 
 use std::{ffi::OsString, fmt, time::Duration};
 
-use super::Startup;
-use crate::settings::{HttpUrl, Secret};
+use crate::{
+    settings::{HttpUrl, Secret},
+    startup::Startup,
+};
 
 /// Where failures are sent.
 #[derive(Clone, Debug)]
@@ -46,7 +48,7 @@ impl fmt::Debug for Systemd {
 
 impl Startup {
     pub(super) fn webhook(&self) -> Option<Webhook> {
-        let env = &self.env;
+        let env = self.env();
         let url = env
             .var("NOTIFY_URL")
             .describe("Where failures, and the recovery from them, are sent by HTTP POST.")
@@ -81,14 +83,19 @@ impl Startup {
         let fits = token.expose().bytes().all(|each| each.is_ascii_graphic());
         if !fits {
             let what = "the value holds a character that no HTTP header can carry";
-            self.env.problem(&self.env.full_name("NOTIFY_TOKEN"), what, "write printable ASCII, no blanks");
+            self.env().problem(
+                &self.env().full_name("NOTIFY_TOKEN"),
+                what,
+                "write printable ASCII, no blanks",
+            );
         }
         fits
     }
 
     /// What cannot be understood counts as not set: the service manager sets it, and not a person.
     pub(super) fn systemd(&self) -> Systemd {
-        let set = |name: &str| self.env.raw(name).filter(|value| !value.is_empty());
+        let env = self.env();
+        let set = |name: &str| env.raw(name).filter(|value| !value.is_empty());
         let number = |name: &str| set(name)?.to_str()?.parse::<u64>().ok();
         // sd_watchdog_enabled(3): a process number that is not ours means that it is for somebody else.
         let is_for_us =

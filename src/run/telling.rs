@@ -6,10 +6,10 @@ use std::{
     time::Duration,
 };
 
-use super::{
-    Startup,
-    notifying::{Systemd, Webhook},
-};
+use tokio_util::sync::CancellationToken;
+
+use super::notifying::{Systemd, Webhook};
+use crate::startup::Startup;
 
 /// Where and in which form to tell.
 #[derive(Clone, Debug)]
@@ -39,7 +39,7 @@ pub(crate) struct Telling {
 impl Startup {
     /// Reads how to tell.
     pub(crate) fn telling(&self) -> Telling {
-        let env = self.env.clone();
+        let env = self.env();
         let json = env
             .var("LOG_FORMAT")
             .describe("The form of reports on stderr: text for people, or one JSON object a line.")
@@ -60,7 +60,7 @@ impl Startup {
             path.filter(|path| path != Path::new("-"))
         };
         let data_dir = self.data_dir();
-        let name = &self.name;
+        let name = self.name();
         // The name of a terminal without any abilities: terminfo(5).
         let terminal = env.raw("TERM").filter(|terminal| *terminal != "dumb" && !terminal.is_empty());
         Telling {
@@ -100,7 +100,7 @@ impl Startup {
     /// Reads every variable of the library, so that all of them are known.
     pub(crate) fn read_settings(&mut self) {
         let _limits = self.limits();
-        let _locks = self.worker_config(tokio_util::sync::CancellationToken::new());
+        let _locks = self.worker_config(CancellationToken::new());
         let _telling = self.telling();
     }
 }
