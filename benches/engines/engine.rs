@@ -7,6 +7,11 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::{floor, ours};
 
+pub const SIZES: [usize; 5] = [10, 100, 1_000, 10_000, 100_000];
+
+/// What each stage does: as good as nothing where it is timed, and told its own index, so that the order can be seen.
+pub type Body = fn(usize);
+
 /// How long one graph took.
 pub struct Round {
     /// From nothing until every stage has ended.
@@ -20,7 +25,7 @@ pub struct Engine {
     pub name: &'static str,
     /// Builds the graph and runs it on the runtime, driven from a task of the runtime: driven from `block_on`, an
     /// engine wakes the main thread for each stage that ends.
-    pub round: fn(&Runtime, &Needs) -> Round,
+    pub round: fn(&Runtime, &Needs, Body) -> Round,
 }
 
 pub const OURS: Engine = Engine { name: "ours", round: ours::round };
@@ -43,6 +48,13 @@ impl Threads {
         }
     }
 
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::One => "one thread",
+            Self::Two => "two threads",
+        }
+    }
+
     pub fn runtime(self) -> Runtime {
         let mut builder = match self {
             Self::One => Builder::new_current_thread(),
@@ -53,4 +65,9 @@ impl Threads {
         }
         builder.enable_all().build().expect("a runtime")
     }
+}
+
+/// What a stage does where it is timed.
+pub fn idle(index: usize) {
+    std::hint::black_box(index);
 }

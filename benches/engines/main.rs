@@ -11,18 +11,25 @@
 
 #![allow(clippy::print_stdout, clippy::expect_used, reason = "a bench prints its table, and may fail")]
 
+mod alone;
 mod engine;
 mod floor;
+mod order;
 mod ours;
+mod peers;
 mod sleeping;
 mod table;
 mod wanted;
 
+use alone::Task;
 use engine::Threads;
 use wanted::Wanted;
 
 fn main() -> Result<(), String> {
-    let wanted = Wanted::from_args(&[])?;
+    if let Some(task) = Task::from_args(&peers::ALL) {
+        return alone(task);
+    }
+    let wanted = Wanted::from_args(&peers::ALL)?;
     if wanted.no_ops {
         for &threads in &wanted.threads {
             table::print(&wanted, threads);
@@ -32,4 +39,12 @@ fn main() -> Result<(), String> {
         sleeping::print(&Threads::Two.runtime());
     }
     Ok(())
+}
+
+/// In a process of its own: whether the engine comes to an end, and keeps the order.
+fn alone(task: Task) -> Result<(), String> {
+    let needs = (task.shape.of_size)(task.size);
+    let took = (task.engine.round)(&task.threads.runtime(), &needs, order::note).started;
+    println!("{}", took.as_nanos());
+    order::fault(&needs).map_or(Ok(()), Err)
 }

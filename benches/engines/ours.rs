@@ -10,7 +10,7 @@ use solostart::{Env, Handle, Running, StageContext, Startup, Timeline, WorkerMod
 use solostart_benches::shapes::Needs;
 use tokio::runtime::Runtime;
 
-use crate::engine::Round;
+use crate::engine::{self, Body, Round};
 
 fn startup() -> Startup {
     let none: [(&str, &str); 0] = [];
@@ -19,7 +19,7 @@ fn startup() -> Startup {
 }
 
 /// Builds the graph and starts it. A stage for which there is a sleep sleeps; the others do nothing.
-pub async fn started(needs: &Needs, sleeps: &[Duration]) -> Running {
+pub async fn started(needs: &Needs, sleeps: &[Duration], body: Body) -> Running {
     let mut startup = startup();
     let mut handles: Vec<Handle<usize>> = Vec::with_capacity(needs.len());
     for (index, needs) in needs.iter().enumerate() {
@@ -28,6 +28,7 @@ pub async fn started(needs: &Needs, sleeps: &[Duration]) -> Running {
             if let Some(sleep) = sleep {
                 tokio::time::sleep(sleep).await;
             }
+            body(index);
             Ok(index)
         });
         for &need in needs {
@@ -39,10 +40,10 @@ pub async fn started(needs: &Needs, sleeps: &[Duration]) -> Running {
 }
 
 /// Build and start until ready; the stop is timed apart.
-pub fn round(runtime: &Runtime, needs: &Needs) -> Round {
+pub fn round(runtime: &Runtime, needs: &Needs, body: Body) -> Round {
     runtime.block_on(async {
         let began = Instant::now();
-        let running = started(needs, &[]).await;
+        let running = started(needs, &[], body).await;
         let started = began.elapsed();
         let began = Instant::now();
         black_box(running.shutdown("over").await);
@@ -54,7 +55,7 @@ pub fn round(runtime: &Runtime, needs: &Needs) -> Round {
 pub fn timeline(runtime: &Runtime, needs: &Needs, sleeps: &[Duration]) -> (Duration, Timeline) {
     runtime.block_on(async {
         let began = Instant::now();
-        let running = started(needs, sleeps).await;
+        let running = started(needs, sleeps, engine::idle).await;
         let took = began.elapsed();
         let timeline = running.status().timeline();
         black_box(running.shutdown("over").await);

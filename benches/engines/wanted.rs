@@ -3,9 +3,8 @@
 
 use solostart_benches::shapes::{SHAPES, Shape};
 
-use crate::engine::{Engine, FLOOR, OURS, Threads};
+use crate::engine::{Engine, FLOOR, OURS, SIZES, Threads};
 
-pub const SIZES: [usize; 5] = [10, 100, 1_000, 10_000, 100_000];
 /// The part that measures the start-up time over the critical path.
 const SLEEPING: &str = "sleeping";
 
