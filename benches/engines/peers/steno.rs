@@ -1,6 +1,6 @@
 //! `steno`: sagas, whose every step is recorded in a store so that another process could go on or undo it. The store
-//! here is its own in memory. A task of its own for each action; undo in reverse order; no time-outs, and a panic of
-//! an action is not contained.
+//! here is its own in memory. A task of its own for each action; undo in reverse order; no time-outs. The
+//! panic of an action ends its own task, and by its source nothing tells the saga, which waits on.
 //!
 //! Its builder knows only steps one after another and steps side by side. That is enough for a chain and a fan. The
 //! other graphs are given in the serialised form from which it recovers a saga, and reading that is part of their
