@@ -1,1 +1,4 @@
-//! What the benches share: shapes of graphs, samples, tables.
+//! What the benches share: the shapes of the graphs, and samples with their spread.
+
+pub mod samples;
+pub mod shapes;
