@@ -40,7 +40,12 @@ fn assert_nothing_left(data: &Path) {
         "testapp.report.json",
         "testapp.report.refused.json",
     ];
-    assert!(names.iter().all(|name| kept.iter().any(|kept| name == kept)), "{names:?}");
+    // Whoever is killed while it stores a report leaves that under a name of its own, which nobody reads.
+    let half_written = |name: &std::ffi::OsString| {
+        name.to_str().is_some_and(|name| name.starts_with(".testapp.") && name.contains(".json."))
+    };
+    let expected = |name: &std::ffi::OsString| kept.iter().any(|kept| name == kept) || half_written(name);
+    assert!(names.iter().all(expected), "{names:?}");
     let ended = app(data, "finish", &[]).wait();
     assert_eq!(ended.code(), 0, "{}", ended.stderr);
     ended.assert_says("READY");
