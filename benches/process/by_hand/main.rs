@@ -8,6 +8,7 @@
 //! once, but not asked before each write), the watchdog, the check of the environment as a whole, the page with its
 //! login. A failure here is a line, and the exit code 1.
 
+#![allow(clippy::disallowed_methods, reason = "the rules of the library are what it does without")]
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -113,7 +114,7 @@ async fn live() -> Result<(), Error> {
         .time_to_idle(Duration::from_mins(30))
         .build();
     let countries: Cache<Network, String> = Cache::builder().max_capacity(500_000).build();
-    for (network, country) in database.read(|db| networks::load(db)).await? {
+    for (network, country) in database.read(networks::load).await? {
         countries.insert(network, country).await;
     }
 
@@ -191,7 +192,7 @@ async fn schedule(database: &Arc<Database>) -> Result<(JobScheduler, JoinHandle<
         let database = counted.upgrade();
         Box::pin(async move {
             if let Some(database) = database {
-                tell(database.write(|tx| store::count_hours(tx)).await);
+                tell(database.write(store::count_hours).await);
             }
         })
     })?;
@@ -210,7 +211,7 @@ async fn schedule(database: &Arc<Database>) -> Result<(JobScheduler, JoinHandle<
 }
 
 async fn expire(database: &Database) -> Result<(), Error> {
-    database.write(|tx| store::expire(tx)).await.map(drop)
+    database.write(store::expire).await.map(drop)
 }
 
 fn tell(done: Result<(), Error>) {
@@ -229,7 +230,7 @@ impl Follower {
     async fn read_on(&mut self) -> Result<bool, Error> {
         let from = match self.position.take() {
             Some(position) => position,
-            None => self.database.read(|db| store::position(db)).await?,
+            None => self.database.read(store::position).await?,
         };
         let (log, begin) = (self.log.clone(), from.clone());
         let batch = spawn_blocking(move || follow::read(&log, &begin)).await??;
@@ -254,7 +255,7 @@ async fn follow_on(mut follower: Follower) {
 }
 
 fn router(database: Arc<Database>) -> Router {
-    let bans = async move || match database.read(|db| count(db)).await {
+    let bans = async move || match database.read(count).await {
         Ok(bans) => Json(bans),
         Err(error) => {
             tell(Err(error));
