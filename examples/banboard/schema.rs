@@ -17,7 +17,7 @@ pub(crate) const ALL: [&str; 4] = [BANS, LOG_POSITION, HOURLY, NETWORKS];
 /// Times are milliseconds since 1970 on the log's clock. `expires_at` is null for a ban without end.
 /// `ended_at` is null as long as the ban is active; `assumed` says that no line told its end. A ban that the
 /// log only saw `restored` began earlier than `banned_at`, so it belongs into no statistics.
-const BANS: &str = "
+pub(crate) const BANS: &str = "
 CREATE TABLE bans (
     id         INTEGER PRIMARY KEY,
     jail       TEXT    NOT NULL,
@@ -42,7 +42,7 @@ CREATE TABLE jails (
 
 /// One row: how far the log was read. It changes in the same transaction as the bans. `jail` is the one
 /// whose settings the log was telling.
-const LOG_POSITION: &str = "
+pub(crate) const LOG_POSITION: &str = "
 CREATE TABLE log_position (
     only_row     INTEGER PRIMARY KEY CHECK (only_row = 1),
     device       INTEGER NOT NULL,
@@ -57,7 +57,7 @@ CREATE TABLE log_position (
 ) STRICT;
 ";
 
-const HOURLY: &str = "
+pub(crate) const HOURLY: &str = "
 CREATE TABLE hourly (
     hour INTEGER NOT NULL,
     jail TEXT    NOT NULL,
@@ -69,7 +69,7 @@ CREATE TABLE hourly (
 /// Which country a network is in. The rows are made up: these networks are reserved for documentation
 /// (RFC 5737, RFC 3849), benchmarks (RFC 2544) and shared address space (RFC 6598) and belong to no
 /// country. They make the sample log look like a real one; replace them by a table of your own.
-const NETWORKS: &str = "
+pub(crate) const NETWORKS: &str = "
 CREATE TABLE networks (
     prefix  TEXT PRIMARY KEY,
     country TEXT NOT NULL CHECK (length(country) = 2)

@@ -100,6 +100,11 @@ pub(crate) fn parse(
     version: Option<&str>,
     arguments: impl IntoIterator<Item = OsString>,
 ) -> Result<Request, Refused> {
+    let mut arguments = arguments.into_iter().peekable();
+    if arguments.peek().is_none() {
+        // Every start comes here, and describing the commands to find none is a good part of what precedes one.
+        return Ok(Request::Run);
+    }
     let name = OsString::from(service);
     let matches = command(service, version)
         .try_get_matches_from([name].into_iter().chain(arguments))

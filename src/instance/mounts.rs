@@ -2,7 +2,8 @@
 
 use std::{
     ffi::OsString,
-    fs,
+    fs::{self, File},
+    io::Read,
     os::{
         fd::{AsRawFd, BorrowedFd},
         unix::ffi::OsStringExt,
@@ -98,7 +99,10 @@ pub(super) fn own() -> Vec<Mount> {
 
 /// The mounts in a file of the form of `/proc/self/mountinfo`; none where it cannot be read.
 pub(super) fn read(list: &Path) -> Vec<Mount> {
-    fs::read(list).map(|text| parse(&text)).unwrap_or_default()
+    // The kernel does not say how long it is, and makes the list anew for each part that is asked for.
+    let mut text = Vec::with_capacity(1 << 14);
+    let whole = File::open(list).and_then(|mut list| list.read_to_end(&mut text));
+    whole.map(|_| parse(&text)).unwrap_or_default()
 }
 
 fn mount_number(fdinfo: &str) -> Option<u64> {

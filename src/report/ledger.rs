@@ -41,6 +41,16 @@ pub(crate) struct Recovered {
     pub(crate) since: Timestamp,
 }
 
+/// What a start should know of the failures before it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Before {
+    /// What it ends if it succeeds.
+    pub(crate) failures: Recovered,
+    /// What the last one waited for in vain although no restart could help, as it was counted. Waiting as long
+    /// again would be in vain again.
+    pub(crate) waited: Option<String>,
+}
+
 /// What the file holds.
 #[derive(Serialize, Deserialize)]
 struct Entry {
@@ -53,7 +63,7 @@ struct Entry {
     first_at: Timestamp,
     last_at: Timestamp,
     last_full_at: Timestamp,
-    /// What the failure waited for in vain, where a shorter wait would do; see [`Ledger::waited`].
+    /// What the failure waited for in vain, where a shorter wait would do; see [`Before::waited`].
     waited: Option<String>,
 }
 
@@ -103,17 +113,15 @@ impl Ledger {
         (Counted { attempt, in_full }, written)
     }
 
-    /// A start succeeded: forgets the failures before it, and returns what they were.
-    pub(crate) fn clear(&self) -> Option<Recovered> {
-        let last = self.last()?;
-        std::fs::remove_file(&self.path).ok()?;
-        Some(Recovered { attempts: last.attempts, code: last.code, since: last.since })
+    /// What the failures before this start say to it.
+    pub(crate) fn before(&self) -> Option<Before> {
+        let Entry { attempts, code, since, waited, .. } = self.last()?;
+        Some(Before { failures: Recovered { attempts, code, since }, waited })
     }
 
-    /// What the last start waited for in vain although no restart could help, as it was counted. Waiting as
-    /// long again would be in vain again.
-    pub(crate) fn waited(&self) -> Option<String> {
-        self.last()?.waited
+    /// A start succeeded: the failures before it count no more. Whether that could be written down.
+    pub(crate) fn clear(&self) -> bool {
+        std::fs::remove_file(&self.path).is_ok()
     }
 
     fn last(&self) -> Option<Entry> {

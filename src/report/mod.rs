@@ -35,7 +35,7 @@ pub(crate) use document::{Attempt, Document, fingerprint};
 pub(crate) use emergency::{Stalled, StalledStage};
 pub(crate) use events::Report;
 pub(crate) use failure::command_failure;
-pub(crate) use ledger::{Counted, Ledger, Recovered};
+pub(crate) use ledger::{Before, Counted, Ledger, Recovered};
 pub(crate) use lines::Slow;
 
 /// `text` as one line of printable ASCII, without what a URL in it may hide, and cut where it is endless.

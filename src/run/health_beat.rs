@@ -1,8 +1,13 @@
 //! What the service says of itself, over and over while it runs.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
-use super::health_file::HealthFile;
+use tokio::task::JoinSet;
+
+use super::health_file::{HealthFile, Places};
 use crate::{
     contract::{
         board::Board,
@@ -21,16 +26,44 @@ const NAMED_MOST: usize = 3;
 
 /// Says how the service is until it is dropped.
 ///
-/// It is driven by the runtime that the service runs on, so that a runtime whose threads are all kept by hooks
-/// falls silent, which counts as not running. The writes are small and go to memory in most places; the thread
-/// that they hold up does nothing else.
-pub(super) async fn beat(file: Option<HealthFile>, board: Arc<Board>) -> Infallible {
-    let Some(file) = file else { return std::future::pending().await };
+/// A task of the runtime that the service runs on says it, so that a runtime whose threads are all kept by hooks
+/// falls silent, which counts as not running. The writes are small and go to memory in most places. A thread of its
+/// own that they could hold up would have to be woken up for each, and the runtime to hear of its answer.
+pub(super) struct Saying {
+    file: Arc<Mutex<Option<HealthFile>>>,
+    _beating: JoinSet<()>,
+}
+
+impl Saying {
+    /// Begins to say it, on the runtime that this is called in.
+    pub(super) fn begin(places: &Places, board: Arc<Board>) -> Self {
+        let file = HealthFile::create(places).inspect_err(|error| {
+            tracing::warn!(target: "solostart", %error, "no directory for the state that `healthcheck` reads");
+        });
+        let (file, mut beating) = (Arc::new(Mutex::new(file.ok())), JoinSet::new());
+        beating.spawn(beat(file.clone(), board));
+        Self { file, _beating: beating }
+    }
+}
+
+impl Drop for Saying {
+    fn drop(&mut self) {
+        // The file goes before the task, which may wait for a thread that a hook keeps.
+        *self.file.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+async fn beat(file: Arc<Mutex<Option<HealthFile>>>, board: Arc<Board>) {
     let status = Status(board);
     let mut told = false;
     loop {
         let started = status.0.ready_after().is_some();
-        if let Err(error) = file.write(started, status.is_ready(), line(&status))
+        let line = line(&status);
+        let said = match &*file.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(file) => file.write(started, status.is_ready(), line),
+            None => return,
+        };
+        if let Err(error) = said
             && !told
         {
             told = true;

@@ -5,17 +5,21 @@
 //! container sees. It must not be the data volume, where a second replica would read the health of the first.
 //!
 //! The directory may lie where everybody can write (`/tmp`), so it must be ours alone, and no symbolic link.
+//!
+//! Mostly nothing changes but when it was said, so that is the time of the file itself: a second's word costs no
+//! new file, whose making and unmaking can wait for a disk.
 
 use std::{
+    fs::File,
     hash::{DefaultHasher, Hash, Hasher},
     io::{self, Read, Write},
-    os::fd::OwnedFd,
+    os::{fd::OwnedFd, unix::fs::MetadataExt},
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use rustix::{
-    fs::{AtFlags, Mode, OFlags},
+    fs::{AtFlags, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT},
     io::Errno,
     process::geteuid,
 };
@@ -35,8 +39,9 @@ const LENGTH_MOST: u64 = 4096;
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct Health {
     pub(crate) pid: u32,
-    /// When it was written, in milliseconds since the machine booted. A suspended machine counts on, and a
-    /// file from before a reboot lies in the future.
+    /// When it was said, in milliseconds since the machine booted: the file's time. A suspended machine counts on,
+    /// and a file from before a reboot lies in the future.
+    #[serde(skip)]
     pub(crate) at_ms: u64,
     /// Whether the start is over.
     pub(crate) started: bool,
@@ -83,7 +88,7 @@ impl Places {
     pub(crate) fn read(&self) -> Option<Health> {
         let mut last = None;
         for dir in self.dirs.iter().filter_map(|dir| open_private(dir).ok()) {
-            match read(&dir, &self.file) {
+            match read(&dir, &self.file).map(|(_, health)| health) {
                 Some(health) if health.age().is_some() => return Some(health),
                 other => last = last.or(other),
             }
@@ -119,15 +124,22 @@ impl HealthFile {
     /// Replaces what is said. It is left alone while another process speaks, which is one that shares our data:
     /// the right of one of the two to run is decided elsewhere.
     pub(super) fn write(&self, started: bool, ready: bool, line: String) -> io::Result<()> {
-        if read(&self.dir, &self.file).is_some_and(|other| other.pid != self.pid && other.age().is_some()) {
-            return Ok(());
+        let mut health = Health { pid: self.pid, at_ms: 0, started, ready, line };
+        if let Some((open, said)) = read(&self.dir, &self.file) {
+            if said.pid != self.pid && said.age().is_some() {
+                return Ok(());
+            }
+            health.at_ms = said.at_ms;
+            if health == said {
+                return say_now(&open);
+            }
         }
-        let at_ms = u64::try_from(boot_time().as_millis()).unwrap_or(u64::MAX);
-        let text = serde_json::to_string(&Health { pid: self.pid, at_ms, started, ready, line })?;
+        let text = serde_json::to_string(&health)?;
         let new = format!("{}.{}", self.file, self.pid);
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let open = rustix::fs::openat(&self.dir, &new, flags, Mode::RUSR | Mode::WUSR)?;
-        std::fs::File::from(open).write_all(text.as_bytes())?;
+        let mut open = File::from(rustix::fs::openat(&self.dir, &new, flags, Mode::RUSR | Mode::WUSR)?);
+        open.write_all(text.as_bytes())?;
+        say_now(&open)?;
         // A reader sees the old line or the new one, never half of it.
         Ok(rustix::fs::renameat(&self.dir, &new, &self.dir, &self.file)?)
     }
@@ -135,7 +147,7 @@ impl HealthFile {
 
 impl Drop for HealthFile {
     fn drop(&mut self) {
-        if read(&self.dir, &self.file).is_some_and(|said| said.pid == self.pid) {
+        if read(&self.dir, &self.file).is_some_and(|(_, said)| said.pid == self.pid) {
             // What stays behind counts as silent after some seconds.
             let _stays = rustix::fs::unlinkat(&self.dir, &self.file, AtFlags::empty());
         }
@@ -159,13 +171,28 @@ fn open_private(dir: &Path) -> rustix::io::Result<OwnedFd> {
     if is_ours { Ok(open) } else { Err(Errno::PERM) }
 }
 
-/// What stands in the file; nothing where it is missing or not of our form.
-fn read(dir: &OwnedFd, file: &str) -> Option<Health> {
+/// Makes now the time of the file.
+fn say_now(file: &File) -> io::Result<()> {
+    let now = boot_time();
+    let omit = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+    let said = Timespec {
+        tv_sec: i64::try_from(now.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: now.subsec_nanos().into(),
+    };
+    Ok(rustix::fs::futimens(file, &Timestamps { last_access: omit, last_modification: said })?)
+}
+
+/// The file and what it says; nothing where it is missing or not of our form.
+fn read(dir: &OwnedFd, file: &str) -> Option<(File, Health)> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let open = rustix::fs::openat(dir, file, flags, Mode::empty()).ok()?;
+    let open = File::from(rustix::fs::openat(dir, file, flags, Mode::empty()).ok()?);
     let mut text = Vec::new();
-    std::fs::File::from(open).take(LENGTH_MOST).read_to_end(&mut text).ok()?;
-    serde_json::from_slice(&text).ok()
+    (&open).take(LENGTH_MOST).read_to_end(&mut text).ok()?;
+    let mut health: Health = serde_json::from_slice(&text).ok()?;
+    let found = open.metadata().ok()?;
+    let said = Duration::new(found.mtime().try_into().ok()?, found.mtime_nsec().try_into().ok()?);
+    health.at_ms = u64::try_from(said.as_millis()).ok()?;
+    Some((open, health))
 }
 
 #[cfg(test)]

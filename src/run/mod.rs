@@ -39,7 +39,8 @@ pub(crate) mod telling;
 mod waits;
 mod watchdog;
 
-use health_file::{HealthFile, Places};
+use health_beat::Saying;
+use health_file::Places;
 use pulse::Observers;
 use reporter::Reporter;
 use signals::StopRequest;
@@ -105,8 +106,9 @@ pub fn run(name: &str, plan: impl FnOnce(&mut Startup) -> StageResult<()>) -> Ex
         Ok(Err(error)) => Err(broken("plan", error)),
         Err(panic) => Err(broken("plan", StageError::new(GRAPH_INVALID, panic))),
     };
+    let looking = reporter.begin_to_look_back();
     let request = StopRequest::listen(reporter.clone());
-    let in_vain = reporter.in_vain();
+    let in_vain = reporter.look_back(looking);
     let observers = Observers::hear(&mut startup, reporter.systemd());
     let exit = match planned.and_then(|()| waits::prepare(startup, in_vain.as_deref())) {
         Ok((mut ready, about)) => {
@@ -167,11 +169,6 @@ fn live(
 ) -> Result<StopReport, Box<StartupError>> {
     let runtime = runtime().map_err(|error| broken_by("tokio runtime", error))?;
     let (board, control) = (prepared.board.clone(), prepared.control.clone());
-    let health = HealthFile::create(places).inspect_err(|error| {
-        tracing::warn!(target: "solostart", %error, "no directory for the state that `healthcheck` reads");
-    });
-    let beating = health_beat::beat(health.ok(), board.clone());
-    reporter.show(board.clone());
     let mourner = reporter.clone();
     let stalled = Box::new(move |stalled: Stalled, limit| {
         let mourner = mourner.clone();
@@ -180,11 +177,18 @@ fn live(
             mourner.settle();
         });
     });
-    let watching = Watchdog::new(board, control, limits, request.clone(), stalled)
+    let watching = Watchdog::new(board.clone(), control, limits, request.clone(), stalled)
         .watch()
         .map_err(|error| broken_by("watchdog thread", error))?;
+    let mut saying = None;
     let living = async {
-        let running = prepared.start().await?;
+        let telling = async {
+            saying = Some(Saying::begin(places, board.clone()));
+            reporter.show(board);
+        };
+        // Who tells of the start gets ready while it is under way.
+        let (running, ()) = tokio::join!(prepared.start(), telling);
+        let running = running?;
         notes.extend(running.get(worker).and_then(|lock| lock.note()));
         let recovered = reporter.recovered();
         notes.extend(recovered.clone());
@@ -194,12 +198,8 @@ fn live(
         reporter.ready(recovered.is_some(), |identity| Report::ready(&timeline, &degraded, &notes, identity));
         Ok(running.wait().await)
     };
-    let result = runtime.block_on(async {
-        tokio::select! {
-            ended = living => ended,
-            never = beating => match never {},
-        }
-    });
+    let result = runtime.block_on(living);
+    drop(saying);
     drop(watching);
     // Everything that could be stopped is stopped. A blocking call that never returns must not keep the
     // process, so nothing is waited for.
@@ -209,10 +209,10 @@ fn live(
 
 fn runtime() -> io::Result<Runtime> {
     let mut builder = Builder::new_multi_thread();
-    let chosen = std::env::var_os("TOKIO_WORKER_THREADS").is_some();
-    if !chosen && thread::available_parallelism().is_ok_and(|cores| cores.get() == 1) {
-        // With one thread, a hook that blocks it would also keep the engine from naming it.
-        builder.worker_threads(2);
+    if std::env::var_os("TOKIO_WORKER_THREADS").is_none() {
+        // As tokio has it, which would read the limits of the control group once more. With one thread, a hook that
+        // blocks it would also keep the engine from naming it.
+        builder.worker_threads(thread::available_parallelism().map_or(2, |cores| cores.get().max(2)));
     }
     builder.enable_all().build()
 }

@@ -1,17 +1,9 @@
 //! What the operator sees while the service starts: a line for each stage that is slow; on a terminal a line for
-//! each stage that runs, drawn again and again. A thread of its own, so that it is told when every thread of the
-//! runtime is blocked, and that a terminal that nobody reads keeps nothing but that thread.
+//! each stage that runs, drawn again and again. The thread of `stderr` looks, so that it is told when every thread
+//! of the runtime is blocked.
 
-use std::{
-    sync::{
-        Arc, Mutex, PoisonError,
-        mpsc::{self, Receiver, RecvTimeoutError, Sender},
-    },
-    thread,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use super::{deliver::PATIENCE, stderr};
 use crate::{
     contract::{
         board::Board,
@@ -96,63 +88,37 @@ impl Progress {
     fn timeline(&self) -> Timeline {
         Status(self.board.clone()).timeline()
     }
-
-    /// Shows what there is until it is `over`.
-    fn play(mut self, over: &Receiver<()>, live: bool, tell: impl Fn(&Slow, &Timeline)) {
-        let mut live = live.then(live::Live::new).flatten();
-        let beat = if live.is_some() { DRAW } else { LOOK };
-        while over.recv_timeout(beat) == Err(RecvTimeoutError::Timeout) {
-            let due = self.due();
-            match &mut live {
-                Some(live) => live.draw(&self.running()),
-                None => due.iter().for_each(|slow| tell(slow, &self.timeline())),
-            }
-        }
-        // Dropping the live lines clears them.
-    }
 }
 
-/// Ends what is shown. Clones share it.
-#[derive(Clone, Default)]
-pub(super) struct Curtain(Arc<Mutex<Option<Shown>>>);
+/// Makes the text of a stage that is slow.
+pub(super) type Tell = Box<dyn Fn(&Slow, &Timeline) -> String + Send>;
 
-struct Shown {
-    over: Sender<()>,
-    /// Says nothing; it is closed when nothing is shown any more.
-    gone: Receiver<()>,
+/// What the thread of `stderr` looks at. Dropping it clears what a terminal shows.
+pub(super) struct Show {
+    progress: Progress,
+    live: Option<live::Live>,
+    tell: Tell,
 }
 
-impl Curtain {
-    /// Begins to show. Where no thread can be had nothing is shown: the service does not need it.
-    pub(super) fn show(
-        &self,
-        progress: Progress,
-        live: bool,
-        tell: impl Fn(&Slow, &Timeline) + Send + 'static,
-    ) {
-        let (over, is_over) = mpsc::channel();
-        let (showing, gone) = mpsc::channel::<()>();
-        let play = move || {
-            progress.play(&is_over, live, tell);
-            drop(showing);
-        };
-        let thread = thread::Builder::new().name("solostart-progress".to_owned()).spawn(play);
-        *self.shown() = thread.is_ok().then_some(Shown { over, gone });
+impl Show {
+    pub(super) fn new(progress: Progress, live: bool, tell: Tell) -> Self {
+        Self { progress, live: live.then(live::Live::new).flatten(), tell }
     }
 
-    /// Returns when nothing is shown any more, and nothing will be: what is written now stands alone.
-    pub(super) fn close(&self) {
-        // Held, so that whoever comes second waits, too.
-        let mut shown = self.shown();
-        let Some(Shown { over, gone }) = shown.take() else { return };
-        drop(over);
-        if gone.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
-            stderr::give_up();
+    /// How often to look.
+    pub(super) fn beat(&self) -> Duration {
+        if self.live.is_some() { DRAW } else { LOOK }
+    }
+
+    /// Draws, or returns what is to be written.
+    pub(super) fn look(&mut self) -> Option<String> {
+        let due = self.progress.due();
+        if let Some(live) = &mut self.live {
+            live.draw(&self.progress.running());
+            return None;
         }
-    }
-
-    fn shown(&self) -> std::sync::MutexGuard<'_, Option<Shown>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        let timeline = (!due.is_empty()).then(|| self.progress.timeline())?;
+        Some(due.iter().map(|slow| (self.tell)(slow, &timeline)).collect())
     }
 }
 

@@ -13,9 +13,9 @@ use super::{
         systemd::{Notifier, errno},
     },
     notifying::Webhook,
-    progress::{Curtain, Progress},
+    progress::{Progress, Show},
     signals::StopRequest,
-    stderr,
+    stderr::Stderr,
     telling::Telling,
     waits::{About, Shortened},
 };
@@ -27,7 +27,7 @@ use crate::{
     },
     error::ErrorKind,
     instance::worker_mode::status,
-    report::{Counted, Identity, Ledger, Recovered, Report, Slow, fingerprint},
+    report::{Before, Counted, Identity, Ledger, Recovered, Report, Slow, fingerprint},
     settings::EnvWarning,
 };
 
@@ -37,8 +37,9 @@ pub(super) struct Reporter {
     identity: Identity,
     telling: Telling,
     ledger: Ledger,
-    /// What is shown while the service starts, and ends before anything else is told.
-    curtain: Curtain,
+    /// The failures before this start, as far as they are known.
+    before: Option<Recovered>,
+    stderr: Stderr,
     systemd: Option<Notifier>,
     /// What is being delivered.
     pending: Arc<Mutex<Vec<Receiver<()>>>>,
@@ -48,8 +49,8 @@ impl Reporter {
     pub(super) fn new(telling: Telling, identity: Identity) -> Self {
         let ledger = Ledger::new(telling.ledger.clone());
         let systemd = Notifier::connect(&telling.systemd);
-        let (curtain, pending) = Default::default();
-        Self { identity, telling, ledger, curtain, systemd, pending }
+        let (before, stderr, pending) = Default::default();
+        Self { identity, telling, ledger, before, stderr, systemd, pending }
     }
 
     /// The service manager, where there is one.
@@ -130,16 +131,25 @@ impl Reporter {
         request.wait(self.telling.hold);
     }
 
-    /// The wait that the last start made in vain.
-    pub(super) fn in_vain(&self) -> Option<String> {
+    /// Begins to look at what the failures before this start say, for [`look_back`](Self::look_back).
+    pub(super) fn begin_to_look_back(&self) -> Option<Receiver<Option<Before>>> {
         let ledger = self.ledger.clone();
-        in_time(move || ledger.waited()).flatten()
+        deliver::start(move || ledger.before())
+    }
+
+    /// Remembers the failures before this start, and returns the wait that the last one made in vain.
+    pub(super) fn look_back(&mut self, looking: Option<Receiver<Option<Before>>>) -> Option<String> {
+        let Before { failures, waited } = looking?.recv_timeout(PATIENCE).ok().flatten()?;
+        self.before = Some(failures);
+        waited
     }
 
     /// The start succeeded: what the operator should know of the failures before it.
     pub(super) fn recovered(&self) -> Option<String> {
+        // What another instance counted since this start began ends with that one's next start.
+        let Recovered { attempts, code, since } = self.before.clone()?;
         let ledger = self.ledger.clone();
-        let Recovered { attempts, code, since } = in_time(move || ledger.clear()).flatten()?;
+        in_time(move || ledger.clear()).filter(|cleared| *cleared)?;
         let down = Timestamp::now().duration_since(since).unsigned_abs();
         let starts = if attempts == 1 { "1 failed start" } else { &format!("{attempts} failed starts") };
         Some(format!("recovered after {starts} ({code}) in {} s", down.as_secs()))
@@ -179,19 +189,20 @@ impl Reporter {
         self.pending().extend(told.into_iter().chain(begun));
     }
 
-    /// Shows what the start does, on a thread of its own, until anything else is told.
+    /// Shows what the start does until anything else is told.
     pub(super) fn show(&self, board: Arc<Board>) {
-        let reporter = self.clone();
+        // Not a clone of all of this: it would keep the thread that has it.
+        let (identity, json) = (self.identity.clone(), self.telling.json);
         let tell = move |slow: &Slow, timeline: &Timeline| {
-            let report = Report::progress(slow, timeline, &reporter.now());
-            stderr::write(if reporter.telling.json { report.json() } else { report.text().to_owned() });
+            let identity = Identity { at: Timestamp::now(), ..identity.clone() };
+            let report = Report::progress(slow, timeline, &identity);
+            if json { report.json() } else { report.text().to_owned() }
         };
-        self.curtain.show(Progress::new(board), self.telling.live, tell);
+        self.stderr.show(Show::new(Progress::new(board), self.telling.live, Box::new(tell)));
     }
 
     fn print(&self, report: &Report, in_full: bool) {
-        self.curtain.close();
-        stderr::write(match (self.telling.json, in_full) {
+        self.stderr.write(match (self.telling.json, in_full) {
             (true, _) => report.json(),
             (false, true) => report.text().to_owned(),
             (false, false) => report.short(),

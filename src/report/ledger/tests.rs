@@ -52,11 +52,12 @@ fn a_change_is_told_in_full_and_keeps_the_number_of_the_attempt() {
 #[test]
 fn a_start_that_succeeds_ends_the_count_and_says_what_it_ended() {
     let (_dir, ledger) = ledger();
-    assert_eq!(ledger.clear(), None);
+    assert_eq!((ledger.before(), ledger.clear()), (None, false));
     count(&ledger, "a", 0);
     count(&ledger, "b", 60);
-    let recovered = ledger.clear().unwrap();
-    assert_eq!(recovered, Recovered { attempts: 2, code: "db.busy".to_owned(), since: at(0) });
+    let failures = Recovered { attempts: 2, code: "db.busy".to_owned(), since: at(0) };
+    assert_eq!(ledger.before(), Some(Before { failures, waited: None }));
+    assert!(ledger.clear());
     assert_eq!(count(&ledger, "b", 120).attempt.n, 1);
 }
 

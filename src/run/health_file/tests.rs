@@ -28,6 +28,24 @@ fn what_was_written_last_is_read_until_the_service_ends() {
 }
 
 #[test]
+fn what_is_said_again_is_said_now_and_makes_no_new_file() {
+    let base = tempfile::tempdir().unwrap();
+    let file = HealthFile::create(&places(base.path())).unwrap();
+    file.write(true, true, "ready".to_owned()).unwrap();
+    let inode = || fs::metadata(only_file(base.path())).unwrap().ino();
+    let first = inode();
+    let silent = File::open(only_file(base.path())).unwrap();
+    silent.set_modified(std::time::UNIX_EPOCH).unwrap();
+    assert_eq!(places(base.path()).read().unwrap().age(), None);
+    file.write(true, true, "ready".to_owned()).unwrap();
+    assert!(places(base.path()).read().unwrap().age().is_some());
+    assert_eq!(inode(), first);
+    file.write(true, false, "not ready".to_owned()).unwrap();
+    assert!(!places(base.path()).read().unwrap().ready);
+    assert_ne!(inode(), first);
+}
+
+#[test]
 fn nobody_else_may_read_it() {
     let base = tempfile::tempdir().unwrap();
     let file = HealthFile::create(&places(base.path())).unwrap();

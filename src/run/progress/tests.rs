@@ -1,12 +1,11 @@
 use std::{
     future::pending,
     sync::atomic::{AtomicBool, Ordering},
-    time::Instant,
 };
 
 use tokio::time::advance;
 
-use super::*;
+use super::{super::stderr::Stderr, *};
 use crate::{Env, StageContext, StageResult, Startup, WorkerMode};
 
 /// A start whose two stages do not come to an end.
@@ -69,20 +68,18 @@ async fn whoever_could_not_look_for_long_tells_once() {
 }
 
 #[test]
-fn nothing_is_shown_once_the_curtain_is_closed() {
+fn nothing_is_shown_any_more_once_something_is_written() {
     let prepared = hanging().prepare().unwrap().prepared;
-    let (curtain, ended) = (Curtain::default(), Arc::new(AtomicBool::new(false)));
-    let end = ended.clone();
-    let guard = OnDrop(end);
-    curtain.show(Progress::new(prepared.board.clone()), false, move |_: &Slow, _: &Timeline| {
+    let (stderr, ended) = (Stderr::default(), Arc::new(AtomicBool::new(false)));
+    let guard = OnDrop(ended.clone());
+    let tell = move |_: &Slow, _: &Timeline| {
         let _held = &guard;
-    });
-    curtain.close();
+        String::new()
+    };
+    stderr.show(Show::new(Progress::new(prepared.board.clone()), false, Box::new(tell)));
+    assert!(!ended.load(Ordering::Acquire));
+    stderr.write(String::new());
     assert!(ended.load(Ordering::Acquire));
-    // Once more changes nothing, and waits for nobody.
-    let again = Instant::now();
-    curtain.close();
-    assert!(again.elapsed() < PATIENCE);
 }
 
 /// Says when what holds it is gone.

@@ -6,11 +6,14 @@
 //! second pass through a repeated hour out. So `croner` is only ever asked between two changes, where the
 //! offset is fixed, and what happens at a change is decided here, as Vixie cron decides it (cron(8)).
 
-use chrono::{DateTime, FixedOffset, LocalResult, Offset, SubsecRound, TimeDelta, TimeZone, Utc};
-use chrono_tz::Tz;
+use chrono::{DateTime, FixedOffset, SubsecRound, Utc};
 use croner::{
     Cron, JobType,
     parser::{CronParser, Seconds, Year},
+};
+use jiff::{
+    Timestamp,
+    tz::{AmbiguousOffset, TimeZone, TimeZoneDatabase},
 };
 
 /// How many changes of the clocks are looked past. A time zone has two in a year, and what comes true less than
@@ -21,7 +24,7 @@ const CHANGES_AHEAD: usize = 1000;
 #[derive(Debug)]
 pub(super) struct Timetable {
     cron: Cron,
-    zone: Tz,
+    zone: TimeZone,
     /// Whether it names one time of day. Such a job runs once on a day, whatever the clocks do.
     once_a_day: bool,
 }
@@ -29,7 +32,10 @@ pub(super) struct Timetable {
 impl Timetable {
     /// Reads an expression of six fields. The error says what is wrong with it.
     pub(super) fn parse(expression: &str, zone: &str) -> Result<Self, String> {
-        let zone = zone.parse().map_err(|_| format!("has no time zone: `{zone}` is unknown"))?;
+        // Compiled in as the bytes that a system has in its files: a table in the program's own form would be
+        // a megabyte that the loader fills with addresses at each start.
+        let zones = TimeZoneDatabase::bundled();
+        let zone = zones.get(zone).map_err(|_| format!("has no time zone: `{zone}` is unknown"))?;
         let parser = CronParser::builder()
             .seconds(Seconds::Required)
             .year(Year::Disallowed)
@@ -45,19 +51,18 @@ impl Timetable {
     pub(super) fn after(&self, instant: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let (mut from, mut inclusive) = (instant.trunc_subsecs(0), false);
         for _ in 0..CHANGES_AHEAD {
-            let offset = self.offset(from);
+            let offset = self.offset(from)?;
             let found =
                 self.cron.find_next_occurrence(&from.with_timezone(&offset), inclusive).ok()?.to_utc();
-            if self.offset(found) == offset {
+            let Some(change) = self.first_change(from, offset).filter(|change| *change <= found) else {
                 if !(self.once_a_day && self.is_second_pass(found)) {
                     return Some(found);
                 }
                 (from, inclusive) = (found, false);
                 continue;
-            }
+            };
             // The clocks change before that: nothing until then, and another offset from then on.
-            let change = self.first_change(from, found);
-            if self.once_a_day && self.is_left_out(found, offset, change) {
+            if self.once_a_day && self.is_left_out(found, offset, change)? {
                 return Some(change);
             }
             (from, inclusive) = (change, true);
@@ -65,32 +70,35 @@ impl Timetable {
         None
     }
 
-    fn offset(&self, at: DateTime<Utc>) -> FixedOffset {
-        self.zone.offset_from_utc_datetime(&at.naive_utc()).fix()
+    fn offset(&self, at: DateTime<Utc>) -> Option<FixedOffset> {
+        FixedOffset::east_opt(self.zone.to_offset(timestamp(at)?).seconds())
     }
 
     /// Whether the clocks showed this time of day once before, an hour ago.
     fn is_second_pass(&self, at: DateTime<Utc>) -> bool {
-        match self.zone.from_local_datetime(&at.with_timezone(&self.zone).naive_local()) {
-            LocalResult::Ambiguous(first, second) => at == first.max(second),
-            LocalResult::Single(_) | LocalResult::None => false,
+        let Some(at) = timestamp(at) else { return false };
+        let shown = at.to_zoned(self.zone.clone()).datetime();
+        match self.zone.to_ambiguous_timestamp(shown).offset() {
+            AmbiguousOffset::Fold { after, .. } => self.zone.to_offset(at) == after,
+            AmbiguousOffset::Unambiguous { .. } | AmbiguousOffset::Gap { .. } => false,
         }
     }
 
     /// Whether the clocks never show what they would have shown at `at` without the change.
-    fn is_left_out(&self, at: DateTime<Utc>, old: FixedOffset, change: DateTime<Utc>) -> bool {
-        let shown_after = change.with_timezone(&self.offset(change)).naive_local();
-        at.with_timezone(&old).naive_local() < shown_after
+    fn is_left_out(&self, at: DateTime<Utc>, old: FixedOffset, change: DateTime<Utc>) -> Option<bool> {
+        let shown_after = change.with_timezone(&self.offset(change)?).naive_local();
+        Some(at.with_timezone(&old).naive_local() < shown_after)
     }
 
-    /// When the offset that holds at `from` ends, if another holds at `to`.
-    fn first_change(&self, from: DateTime<Utc>, to: DateTime<Utc>) -> DateTime<Utc> {
-        let old = self.offset(from);
-        let (mut before, mut after) = (from, to);
-        while after - before > TimeDelta::seconds(1) {
-            let middle = (before + (after - before) / 2).trunc_subsecs(0);
-            if self.offset(middle) == old { before = middle } else { after = middle }
-        }
-        after
+    /// When the offset ends that holds at `from`, if ever.
+    fn first_change(&self, from: DateTime<Utc>, old: FixedOffset) -> Option<DateTime<Utc>> {
+        let mut changes = self.zone.following(timestamp(from)?);
+        let change = changes.find(|change| change.offset().seconds() != old.local_minus_utc())?;
+        DateTime::from_timestamp(change.timestamp().as_second(), 0)
     }
+}
+
+/// `None` beyond the year 9999.
+fn timestamp(at: DateTime<Utc>) -> Option<Timestamp> {
+    Timestamp::from_second(at.timestamp()).ok()
 }

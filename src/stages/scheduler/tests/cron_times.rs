@@ -37,6 +37,14 @@ fn a_job_at_a_time_that_comes_twice_runs_the_first_time_only() {
 }
 
 #[test]
+fn a_job_on_one_day_of_the_year_runs_then_also_if_the_clocks_go_back_on_it() {
+    for from in ["2026-01-01T00:00:00Z", "2026-06-01T00:00:00Z"] {
+        let expected = ["2026-10-25T00:30:00Z", "2027-10-25T00:30:00Z"];
+        assert_eq!(times("0 30 2 25 10 *", "Europe/Berlin", from, 2), expected, "{from}");
+    }
+}
+
+#[test]
 fn a_job_keeps_its_time_of_day_over_the_whole_year() {
     let zone: Tz = "America/New_York".parse().unwrap();
     let timetable = Timetable::parse("0 15 9 * * *", "America/New_York").unwrap();
