@@ -76,7 +76,7 @@ fn a_feature_brings_nothing_that_belongs_to_another() {
         ("database", &["clap", "signal-hook", "reqwest"]),
         ("cache", &["rusqlite", "clap", "signal-hook", "reqwest", "jiff"]),
         ("http-session", &["rusqlite", "clap", "signal-hook", "moka"]),
-        ("scheduler", &["rusqlite", "clap", "signal-hook", "reqwest", "chrono-tz"]),
+        ("scheduler", &["rusqlite", "clap", "signal-hook", "reqwest"]),
         ("testing", &["rusqlite", "clap", "signal-hook", "reqwest", "serde_json"]),
     ] {
         let found = crates(feature);

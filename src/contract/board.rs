@@ -24,14 +24,12 @@ use super::{
 };
 use crate::{
     error::StageError,
-    graph::{Graph, critical_path::Span},
+    graph::{Sound, critical_path::Span},
     ids::StageId,
 };
 
 pub(crate) struct Board {
-    pub(crate) graph: Graph,
-    /// An order in which each stage stands after its prerequisites.
-    pub(crate) order: Vec<StageId>,
+    pub(crate) graph: Sound,
     pub(crate) began: Instant,
     cells: Vec<Cell>,
     phase: AtomicU8,
@@ -51,15 +49,9 @@ pub(crate) struct Board {
 }
 
 impl Board {
-    pub(crate) fn new(
-        graph: Graph,
-        order: Vec<StageId>,
-        cells: Vec<Cell>,
-        sink: Option<EventSink>,
-    ) -> Arc<Self> {
+    pub(crate) fn new(graph: Sound, cells: Vec<Cell>, sink: Option<EventSink>) -> Arc<Self> {
         Arc::new(Self {
             graph,
-            order,
             began: Instant::now(),
             cells,
             phase: AtomicU8::new(Phase::Starting as u8),

@@ -104,7 +104,7 @@ impl Status {
     pub fn timeline(&self) -> Timeline {
         let board = &self.0;
         let spans = board.spans();
-        let path = critical_path(&board.graph, &board.order, &spans);
+        let path = critical_path(&board.graph, &spans);
         let mut critical = vec![false; spans.len()];
         for stage in &path.stages {
             critical[stage.index()] = true;
@@ -116,7 +116,12 @@ impl Status {
                 let (cell, span) = (board.cell(id), spans[id.index()]);
                 StageTimes {
                     name: board.graph.name(id).clone(),
-                    needs: board.graph.prerequisites(id).map(|each| board.graph.name(each).clone()).collect(),
+                    needs: board
+                        .graph
+                        .prerequisites(id)
+                        .iter()
+                        .map(|&each| board.graph.name(each).clone())
+                        .collect(),
                     state: cell.state(),
                     healthy: cell.is_healthy(),
                     degraded: cell.degraded(),

@@ -46,8 +46,8 @@ pub(super) struct Heights {
 impl Heights {
     pub(super) fn new(board: &Board) -> Self {
         let mut of = vec![1; board.graph.len()];
-        for &id in &board.order {
-            let below = board.graph.prerequisites(id).map(|each| of[each.index()]).max();
+        for &id in board.graph.order() {
+            let below = board.graph.prerequisites(id).iter().map(|each| of[each.index()]).max();
             of[id.index()] = 1 + below.unwrap_or(0);
         }
         let tallest = of.iter().copied().max().unwrap_or(1);

@@ -102,7 +102,9 @@ impl Engine {
             .board
             .graph
             .ids()
-            .map(|id| self.board.graph.dependants(id).filter(|&each| !self.state(each).is_settled()).count())
+            .map(|id| {
+                self.board.graph.dependants(id).iter().filter(|&&each| !self.state(each).is_settled()).count()
+            })
             .collect();
         for (id, _) in &self.in_use {
             holding[id.index()] += 1;
@@ -237,7 +239,7 @@ impl Engine {
         deadline: Instant,
     ) {
         let board = self.board.clone();
-        for prerequisite in board.graph.prerequisites(id) {
+        for &prerequisite in board.graph.prerequisites(id) {
             let count = &mut holding[prerequisite.index()];
             *count -= 1;
             if *count == 0 && self.state(prerequisite) == StageState::Up {
@@ -255,7 +257,8 @@ impl Engine {
             self.summary.stuck.push((self.name(id), step));
         }
         for id in self.in_state(&[StageState::Up]) {
-            let dependant = self.board.graph.dependants(id).find(|&each| !self.state(each).is_settled());
+            let dependants = self.board.graph.dependants(id);
+            let dependant = dependants.iter().copied().find(|&each| !self.state(each).is_settled());
             let user = self.in_use.iter().find(|(used, _)| *used == id).map(|(_, user)| user.clone());
             let above = dependant.map(|each| self.name(each)).or(user).unwrap_or_else(|| self.name(id));
             self.summary.left_up.push((self.name(id), above));

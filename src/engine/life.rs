@@ -104,17 +104,18 @@ impl Engine {
     }
 
     fn launch_first(&mut self) {
+        let now = Instant::now();
         for id in self.board.graph.ids() {
             if self.waiting[id.index()] == 0 {
-                self.launch(id);
+                self.launch(id, now);
             }
         }
     }
 
-    /// Starts a stage whose prerequisites have settled.
-    fn launch(&mut self, id: StageId) {
+    /// Starts a stage whose prerequisites have settled. Its time runs from then.
+    fn launch(&mut self, id: StageId, now: Instant) {
         let start = self.specs[id.index()].start.take();
-        self.change(id, Change::Launch);
+        self.change_at(id, Change::Launch, now);
         let span = info_span!(target: "solostart", "stage", name = %self.name(id));
         self.board.cell(id).set_span(span);
         self.board.emit_of(id, &Event::StageStarting { stage: self.name(id) });
@@ -142,11 +143,13 @@ impl Engine {
             return;
         }
         let board = self.board.clone();
-        for dependant in board.graph.dependants(id) {
+        // One time for all that were waiting for this stage.
+        let mut now = None;
+        for &dependant in board.graph.dependants(id) {
             let count = &mut self.waiting[dependant.index()];
             *count -= 1;
             if *count == 0 {
-                self.launch(dependant);
+                self.launch(dependant, *now.get_or_insert_with(Instant::now));
             }
         }
     }
@@ -267,8 +270,9 @@ impl Engine {
             let state = self.state(id);
             state == StageState::Up || (self.board.cell(id).optional && state.is_settled())
         };
-        let waits_for =
-            |id| self.board.graph.prerequisites(id).filter(|&each| !lets_go_on(each)).collect::<Vec<_>>();
+        let waits_for = |id| {
+            self.board.graph.prerequisites(id).iter().copied().filter(|&each| !lets_go_on(each)).collect()
+        };
         self.in_state(&[StageState::Pending]).into_iter().map(|id| (id, waits_for(id))).collect()
     }
 

@@ -123,7 +123,7 @@ impl Engine {
         let waiting: Vec<u32> = board
             .graph
             .ids()
-            .map(|id| u32::try_from(board.graph.prerequisites(id).count()).unwrap_or(u32::MAX))
+            .map(|id| u32::try_from(board.graph.prerequisites(id).len()).unwrap_or(u32::MAX))
             .collect();
         Self {
             outputs: Arc::new(Mutex::new(vec![None; specs.len()])),

@@ -24,7 +24,7 @@ use crate::{
         stage::Stage,
     },
     error::{StageError, StageResult},
-    graph::{Edge, Graph, GraphProblem, StageName},
+    graph::{Edge, Graph, GraphProblem, Sound, StageName},
     ids::StageId,
 };
 
@@ -88,10 +88,10 @@ impl Plan {
         }
     }
 
-    /// The order of a start, where the stages form a graph that can be started.
-    pub(crate) fn sound(&self) -> StageResult<Vec<StageId>> {
-        let problems = match self.graph.order() {
-            Ok(order) if self.problems.is_empty() => return Ok(order),
+    /// The graph, where the stages form one that can be started.
+    pub(crate) fn sound(&self) -> StageResult<Sound> {
+        let problems = match self.graph.sound() {
+            Ok(sound) if self.problems.is_empty() => return Ok(sound),
             Ok(_) => self.problems.clone(),
             Err(found) => [self.problems.clone(), found].concat(),
         };

@@ -90,10 +90,10 @@ impl Prepared {
         limits: Limits,
         sink: Option<EventSink>,
     ) -> Result<Self, Box<StartupError>> {
-        let order = plan.sound().map_err(|error| broken("graph", error))?;
+        let graph = plan.sound().map_err(|error| broken("graph", error))?;
         let cells =
             plan.specs.iter().map(|spec| Cell::new(spec.optional, spec.timeout.unwrap_or(limits.stage)));
-        let board = Board::new(plan.graph, order, cells.collect(), sink);
+        let board = Board::new(graph, cells.collect(), sink);
         let hooks = Hooks {
             specs: plan.specs,
             serve: plan.serve,

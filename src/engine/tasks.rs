@@ -137,8 +137,7 @@ mod tests {
     const STAGE: StageId = StageId(0);
 
     fn tasks() -> Tasks {
-        let board =
-            crate::contract::board::Board::new(crate::graph::Graph::default(), Vec::new(), Vec::new(), None);
+        let board = crate::contract::board::Board::new(crate::graph::Sound::default(), Vec::new(), None);
         Tasks::new(Heights::new(&board), Duration::from_secs(1), 1)
     }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::Graph;
+use super::Sound;
 use crate::ids::StageId;
 
 /// When a stage began and ended, counted from the beginning of the start.
@@ -28,7 +28,8 @@ pub(crate) struct CriticalPath {
 /// The path is followed backwards from the stage that ended last, each time to the prerequisite that
 /// ended last, because that is the one it really waited for. Stages that failed count like any other:
 /// the time until a failure is what the operator asks about.
-pub(crate) fn critical_path(graph: &Graph, order: &[StageId], spans: &[Option<Span>]) -> CriticalPath {
+pub(crate) fn critical_path(graph: &Sound, spans: &[Option<Span>]) -> CriticalPath {
+    let order = graph.order();
     let ended = |stage: StageId| spans.get(stage.index()).copied().flatten().map(|span| span.ended);
     let Some(last) =
         order.iter().copied().filter(|&stage| ended(stage).is_some()).max_by_key(|&stage| ended(stage))
@@ -38,8 +39,12 @@ pub(crate) fn critical_path(graph: &Graph, order: &[StageId], spans: &[Option<Sp
 
     let mut stages = vec![last];
     let mut at = last;
-    while let Some(waited_for) =
-        graph.prerequisites(at).filter(|&each| ended(each).is_some()).max_by_key(|&each| ended(each))
+    while let Some(waited_for) = graph
+        .prerequisites(at)
+        .iter()
+        .copied()
+        .filter(|&each| ended(each).is_some())
+        .max_by_key(|&each| ended(each))
     {
         stages.push(waited_for);
         at = waited_for;
@@ -55,7 +60,7 @@ pub(crate) fn critical_path(graph: &Graph, order: &[StageId], spans: &[Option<Sp
         let own = span.ended.saturating_sub(span.began);
         slack[stage.index()] = latest_end[stage.index()].saturating_sub(span.ended);
         let latest_begin = latest_end[stage.index()].saturating_sub(own);
-        for prerequisite in graph.prerequisites(stage) {
+        for &prerequisite in graph.prerequisites(stage) {
             let bound = &mut latest_end[prerequisite.index()];
             *bound = (*bound).min(latest_begin);
         }

@@ -10,10 +10,13 @@ use petgraph::{
     visit::EdgeRef,
 };
 
+pub(crate) use sound::Sound;
+
 pub(crate) use crate::ids::StageName;
 use crate::ids::{StageId, is_stage_name};
 
 pub(crate) mod critical_path;
+mod sound;
 
 /// What an edge is there for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -82,13 +85,8 @@ impl Graph {
         self.inner.neighbors_directed(node(stage), Direction::Incoming).map(id)
     }
 
-    pub(crate) fn dependants(&self, stage: StageId) -> impl Iterator<Item = StageId> + '_ {
-        self.inner.neighbors_directed(node(stage), Direction::Outgoing).map(id)
-    }
-
-    /// Everything that is wrong with the graph, or an order in which each stage comes after all of its
-    /// prerequisites.
-    pub(crate) fn order(&self) -> Result<Vec<StageId>, Vec<GraphProblem>> {
+    /// Everything that is wrong with the graph, or the graph as the engine wants it.
+    pub(crate) fn sound(&self) -> Result<Sound, Vec<GraphProblem>> {
         let mut problems = Vec::new();
         let mut seen = HashSet::with_capacity(self.len());
         for name in self.inner.node_weights() {
@@ -98,14 +96,18 @@ impl Graph {
                 problems.push(GraphProblem::DuplicateName(name.clone()));
             }
         }
-        match toposort(&self.inner, None) {
-            Ok(order) if problems.is_empty() => Ok(order.into_iter().map(id).collect()),
-            Ok(_) => Err(problems),
-            Err(cycle) => {
-                problems.push(GraphProblem::Cycle(self.cycle_through(cycle.node_id())));
-                Err(problems)
-            }
+        match Sound::new(&self.inner) {
+            Some(sound) if problems.is_empty() => return Ok(sound),
+            Some(_) => {}
+            None => problems.extend(self.cycle()),
         }
+        Err(problems)
+    }
+
+    /// The cycle that petgraph finds.
+    fn cycle(&self) -> Option<GraphProblem> {
+        let found = toposort(&self.inner, None).err()?;
+        Some(GraphProblem::Cycle(self.cycle_through(found.node_id())))
     }
 
     /// The names along a cycle through `start`, which stands first and last.

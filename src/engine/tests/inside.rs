@@ -23,9 +23,9 @@ async fn up(_: StageContext, (): ()) -> StageResult<u32> {
 }
 
 fn engine(plan: Plan) -> Engine {
-    let order = plan.graph.order().unwrap();
+    let graph = plan.graph.sound().unwrap();
     let cells = plan.specs.iter().map(|spec| Cell::new(spec.optional, limits().stage)).collect();
-    let board = Board::new(plan.graph, order, cells, None);
+    let board = Board::new(graph, cells, None);
     let hooks = Hooks {
         specs: plan.specs,
         serve: plan.serve,
