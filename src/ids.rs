@@ -1,6 +1,11 @@
 //! Names and identities. Floor 0: imports nothing of ours.
 
-use std::{borrow::Cow, fmt, ops::Deref, sync::Arc};
+use std::{
+    borrow::{Borrow, Cow},
+    fmt,
+    ops::Deref,
+    sync::Arc,
+};
 
 use uuid::Uuid;
 
@@ -59,9 +64,21 @@ impl<T: Into<Arc<str>>> From<T> for StageName {
     }
 }
 
+impl From<StageName> for String {
+    fn from(name: StageName) -> Self {
+        name.as_str().to_owned()
+    }
+}
+
 impl From<StageName> for Cow<'static, str> {
     fn from(name: StageName) -> Self {
         Cow::Owned(name.as_str().to_owned())
+    }
+}
+
+impl Borrow<str> for StageName {
+    fn borrow(&self) -> &str {
+        self
     }
 }
 

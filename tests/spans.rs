@@ -195,6 +195,7 @@ async fn a_subscriber_that_leaves_attempts_out_sees_what_a_hook_says_within_its_
     let _running = startup.start().await.unwrap();
     told.shows_in_order(&[
         "startup{service=\"shop\"} > stage{name=database} > opening",
+        "startup{service=\"shop\"} > stage{name=database} > undoing",
         "startup{service=\"shop\"} > stage{name=database} > stage up stage=database",
     ]);
 }

@@ -49,9 +49,10 @@ fn without_timeline(runtime: &Runtime, needs: &Needs, body: Body) -> Round {
 }
 
 fn up(runtime: &Runtime, needs: &Needs, body: Body, look: fn(&Running)) -> Round {
+    let names = ours::names(needs);
     runtime.block_on(async {
         let began = Instant::now();
-        let running = ours::started(needs, &[], body).await;
+        let running = ours::started(needs, &names, &[], body).await;
         let started = began.elapsed();
         look(&running);
         WHEN_UP.get_or_init(|| ALLOCATOR.get_peak_memory());

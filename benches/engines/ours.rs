@@ -3,6 +3,7 @@
 
 use std::{
     hint::black_box,
+    sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, Instant},
 };
 
@@ -12,6 +13,13 @@ use tokio::runtime::Runtime;
 
 use crate::engine::{self, Body, Round};
 
+static HEARD: AtomicUsize = AtomicUsize::new(0);
+
+/// The stages' names, which stand in the text of a program and cost nothing to make.
+pub fn names(needs: &Needs) -> Vec<String> {
+    (0..needs.len()).map(|index| format!("s{index}")).collect()
+}
+
 fn startup() -> Startup {
     let none: [(&str, &str); 0] = [];
     let many = WorkerMode::Many { reason: "a bench".to_owned() };
@@ -19,12 +27,16 @@ fn startup() -> Startup {
 }
 
 /// Builds the graph and starts it. A stage for which there is a sleep sleeps; the others do nothing.
-pub async fn started(needs: &Needs, sleeps: &[Duration], body: Body) -> Running {
+pub async fn started(needs: &Needs, names: &[String], sleeps: &[Duration], body: Body) -> Running {
     let mut startup = startup();
+    // Events are heard, not only offered.
+    startup.on_event(|_| {
+        HEARD.fetch_add(1, Ordering::Relaxed);
+    });
     let mut handles: Vec<Handle<usize>> = Vec::with_capacity(needs.len());
     for (index, needs) in needs.iter().enumerate() {
         let sleep = sleeps.get(index).copied();
-        let mut stage = startup.stage(format!("s{index}"), (), async move |_cx: StageContext, ()| {
+        let mut stage = startup.stage(names[index].as_str(), (), async move |_cx: StageContext, ()| {
             if let Some(sleep) = sleep {
                 tokio::time::sleep(sleep).await;
             }
@@ -41,9 +53,10 @@ pub async fn started(needs: &Needs, sleeps: &[Duration], body: Body) -> Running 
 
 /// Build and start until ready; the stop is timed apart.
 pub fn round(runtime: &Runtime, needs: &Needs, body: Body) -> Round {
+    let names = names(needs);
     runtime.block_on(async {
         let began = Instant::now();
-        let running = started(needs, &[], body).await;
+        let running = started(needs, &names, &[], body).await;
         let started = began.elapsed();
         let began = Instant::now();
         black_box(running.shutdown("over").await);
@@ -53,9 +66,10 @@ pub fn round(runtime: &Runtime, needs: &Needs, body: Body) -> Round {
 
 /// The start alone, with what it leaves behind.
 pub fn timeline(runtime: &Runtime, needs: &Needs, sleeps: &[Duration]) -> (Duration, Timeline) {
+    let names = names(needs);
     runtime.block_on(async {
         let began = Instant::now();
-        let running = started(needs, sleeps, engine::idle).await;
+        let running = started(needs, &names, sleeps, engine::idle).await;
         let took = began.elapsed();
         let timeline = running.status().timeline();
         black_box(running.shutdown("over").await);

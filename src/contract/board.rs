@@ -1,7 +1,7 @@
 //! What everyone may read while the engine works: one cell for each stage.
 //!
-//! The engine's task alone decides states (invariant 12) and writes them here; contexts, health
-//! endpoints and the watchdog thread read. Times are nanoseconds since the beginning of the start, on
+//! The engine's task alone decides states (invariant 12) and writes them here. A stage's context adds what its
+//! hooks say; health endpoints and the watchdog thread read. Times are nanoseconds since the beginning of the start, on
 //! tokio's clock, so that paused time in tests holds for them too.
 
 use std::{
@@ -27,6 +27,9 @@ use crate::{
     graph::{Sound, critical_path::Span},
     ids::StageId,
 };
+
+/// Longer than anything waits: the longest time that a setting can have.
+const ENDLESS: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 pub(crate) struct Board {
     pub(crate) graph: Sound,
@@ -118,7 +121,9 @@ impl Board {
     /// When the time of a stage that was launched is up, over all its attempts.
     pub(crate) fn deadline(&self, id: StageId) -> Instant {
         let cell = self.cell(id);
-        self.began + cell.launched_after().unwrap_or_default() + cell.timeout
+        let launched = self.began + cell.launched_after().unwrap_or_default();
+        // A limit that the clock cannot express is none.
+        launched.checked_add(cell.timeout).unwrap_or_else(|| launched + ENDLESS)
     }
 
     /// Writes the state that the engine decided, with the time where it is one that reports show.

@@ -38,6 +38,8 @@ pub(crate) struct Cell {
     polling_since: AtomicU64,
     /// Which attempt of the start runs, from 1.
     attempt: AtomicU32,
+    /// Whether the start is over: an undo that somebody registers after that would never run, so it is not kept.
+    over: AtomicBool,
     /// Made when there is something to keep: most stages of a large graph neither wait nor say anything.
     kept: OnceLock<Box<Kept>>,
 }
@@ -71,6 +73,7 @@ impl Cell {
             settled_at: AtomicU64::new(NEVER),
             polling_since: AtomicU64::new(0),
             attempt: AtomicU32::new(1),
+            over: AtomicBool::new(false),
             kept: OnceLock::new(),
         }
     }
@@ -136,7 +139,13 @@ impl Cell {
     }
 
     pub(crate) fn push_undo(&self, undo: Undo) {
-        held(&self.kept().undo).push(undo);
+        let undos = &self.kept().undo;
+        // Read by writing, so that either this comes before `discard_undos`, which then sees the list, or after.
+        if self.over.fetch_or(false, Ordering::AcqRel) {
+            drop(undo);
+        } else {
+            held(undos).push(undo);
+        }
     }
 
     /// Takes the undo that was registered last.
@@ -149,9 +158,10 @@ impl Cell {
         self.kept.get().map_or(0, |kept| u32::try_from(held(&kept.undo).len()).unwrap_or(u32::MAX))
     }
 
-    /// Forgets the undos: the start succeeded. They are dropped outside the lock, because dropping what
+    /// The start is over, and its undos are forgotten. They are dropped outside the lock, because dropping what
     /// they hold may run any code.
     pub(crate) fn discard_undos(&self) {
+        self.over.fetch_or(true, Ordering::AcqRel);
         let discarded = self.kept.get().map(|kept| std::mem::take(&mut *held(&kept.undo)));
         drop(discarded);
     }

@@ -88,6 +88,11 @@ impl<T> Contained<T> {
         Self { future: Some(future) }
     }
 
+    /// Whether the future was neither finished nor dropped.
+    pub(crate) fn is_there(&self) -> bool {
+        self.future.is_some()
+    }
+
     /// Drops the hook's future now. The panic of a destructor is returned.
     pub(crate) fn discard(&mut self) -> Result<(), Panicked> {
         let future = self.future.take();

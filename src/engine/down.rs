@@ -6,11 +6,11 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::{Span, info_span};
 
 use super::{
-    Engine,
+    Engine, defect,
     hook::Hook,
     hook::panicked,
     plan::BoxStop,
-    tasks::{Report, Told},
+    tasks::{ToEngine, Told},
     up,
 };
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
         context::StopContext,
         event::Event,
         needs::Output,
-        outcome::{StopHook, StopProblem, StopSummary},
+        outcome::{FailurePhase, StopHook, StopProblem, StopSummary},
         panic::contain,
         state::{Change, Phase, StageState, StopReason, format_elapsed},
     },
@@ -41,7 +41,7 @@ struct StopTask {
     id: StageId,
     span: Span,
     began: Instant,
-    report: Report,
+    report: ToEngine,
 }
 
 impl StopTask {
@@ -142,11 +142,11 @@ impl Engine {
             self.stop_problem(id, StopHook::Stop, "engine defect: a stage is up without its output");
             return;
         };
-        let now = Instant::now();
-        self.change_at(id, Change::Stop, now);
+        self.change(id, Change::Stop);
         let span = info_span!(target: "solostart", "stop", stage = %self.name(id));
         self.board.cell(id).set_span(span.clone());
         self.board.emit_of(id, &Event::StageStopping { stage: self.name(id) });
+        let now = Instant::now();
         let left = deadline.saturating_duration_since(now);
         let slice = self.tasks.heights().share(id, self.limits.shutdown).of(left);
         let spec = &mut self.specs[id.index()];
@@ -176,7 +176,13 @@ impl Engine {
                 Some(id)
             }
             Told::Lost(id) => {
-                // Its stage never settles, and the budget's end reports it as stuck.
+                // Its stage never settles, and is reported as stuck.
+                let failure = self.failure_of(
+                    self.name(id),
+                    FailurePhase::Start,
+                    defect("a task ended without a word"),
+                );
+                self.failures.push(failure);
                 tracing::error!(target: "solostart", stage = %self.name(id), "engine defect: a task of the engine ended");
                 None
             }
@@ -253,6 +259,10 @@ impl Engine {
         self.tasks.abort_all();
         for id in self.in_state(&[StageState::Starting, StageState::Interrupting, StageState::Stopping]) {
             self.change(id, Change::Abandon);
+            let cell = self.board.cell(id);
+            if let Err(panic) = contain(|| cell.discard_undos()) {
+                self.stop_problem(id, StopHook::Undo, panic);
+            }
             let step = self.board.cell(id).current_step();
             self.summary.stuck.push((self.name(id), step));
         }

@@ -113,7 +113,7 @@ impl Engine {
             });
         }
         let error = result.err().filter(|_| !cell.optional)?;
-        let failure = stage_failure(&self.board, id, FailurePhase::ReadyCheck, error, 1);
+        let failure = stage_failure(&self.board, id, FailurePhase::ReadyCheck, error);
         Some(analysed(&self.analysers, failure))
     }
 }

@@ -32,6 +32,8 @@ pub(super) struct Hook<'a, T> {
     inner: Contained<StageResult<T>>,
     /// Whether any poll took so long that others had to wait for it.
     pub(super) blocked: bool,
+    /// Whether it was polled in this turn of its task already.
+    polled: bool,
 }
 
 impl<'a, T> Hook<'a, T> {
@@ -41,7 +43,13 @@ impl<'a, T> Hook<'a, T> {
         span: Span,
         future: BoxFuture<'static, StageResult<T>>,
     ) -> Self {
-        Self { board, id, span, inner: Contained::new(future), blocked: false }
+        Self { board, id, span, inner: Contained::new(future), blocked: false, polled: false }
+    }
+
+    /// Says that the hook was polled, and waits. Whoever waits for it in the same turn does not poll it once more:
+    /// it may have given way to others, and they are to have their turn.
+    pub(super) fn was_polled(&mut self) {
+        self.polled = true;
     }
 
     /// Drops the hook's future where it stands. The panic of a destructor is returned.
@@ -56,6 +64,9 @@ impl<T> Future for Hook<'_, T> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
+        if std::mem::take(&mut this.polled) {
+            return Poll::Pending;
+        }
         let _inside = this.span.enter();
         let cell = this.board.cell(this.id);
         let began = cell.poll_began(this.board);
@@ -63,6 +74,15 @@ impl<T> Future for Hook<'_, T> {
         let ended = cell.poll_ended(this.board);
         this.blocked |= ended - began >= BLOCKING_TICKS;
         poll
+    }
+}
+
+impl<T> Drop for Hook<'_, T> {
+    fn drop(&mut self) {
+        if self.inner.is_there() {
+            // Reached only when the whole task is dropped; nobody is left to tell.
+            let _unheard = self.discard();
+        }
     }
 }
 

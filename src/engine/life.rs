@@ -104,18 +104,17 @@ impl Engine {
     }
 
     fn launch_first(&mut self) {
-        let now = Instant::now();
         for id in self.board.graph.ids() {
             if self.waiting[id.index()] == 0 {
-                self.launch(id, now);
+                self.launch(id);
             }
         }
     }
 
-    /// Starts a stage whose prerequisites have settled. Its time runs from then.
-    fn launch(&mut self, id: StageId, now: Instant) {
+    /// Starts a stage whose prerequisites have settled.
+    fn launch(&mut self, id: StageId) {
         let start = self.specs[id.index()].start.take();
-        self.change_at(id, Change::Launch, now);
+        self.change(id, Change::Launch);
         let span = info_span!(target: "solostart", "stage", name = %self.name(id));
         self.board.cell(id).set_span(span);
         self.board.emit_of(id, &Event::StageStarting { stage: self.name(id) });
@@ -124,7 +123,7 @@ impl Engine {
         let Some(start) = bound else {
             let error = defect("a stage was launched without its prerequisites");
             self.change(id, Change::Fail);
-            self.note_failure(id, stage_failure(&self.board, id, FailurePhase::Start, error, 1));
+            self.note_failure(id, stage_failure(&self.board, id, FailurePhase::Start, error));
             return;
         };
         let cx = StageContext::new(self.board.clone(), id);
@@ -143,13 +142,11 @@ impl Engine {
             return;
         }
         let board = self.board.clone();
-        // One time for all that were waiting for this stage.
-        let mut now = None;
         for &dependant in board.graph.dependants(id) {
             let count = &mut self.waiting[dependant.index()];
             *count -= 1;
             if *count == 0 {
-                self.launch(dependant, *now.get_or_insert_with(Instant::now));
+                self.launch(dependant);
             }
         }
     }
@@ -217,7 +214,7 @@ impl Engine {
         if self.state(id) == StageState::Starting && running > cell.timeout {
             self.change(id, Change::Interrupt);
             let error = up::blocked_error();
-            self.note_failure(id, stage_failure(&self.board, id, FailurePhase::Start, error, 1));
+            self.note_failure(id, stage_failure(&self.board, id, FailurePhase::Start, error));
         }
     }
 

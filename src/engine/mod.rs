@@ -47,7 +47,7 @@ mod up;
 use budget::Heights;
 pub(crate) use hook::BLOCKING_TICKS;
 use plan::{BoxServe, Spec};
-use tasks::Tasks;
+use tasks::HookTasks;
 
 /// The time limits of a whole start-up and shutdown.
 #[derive(Clone, Copy, Debug)]
@@ -108,7 +108,7 @@ pub(crate) struct Engine {
     waiting: Vec<u32>,
     /// How many stages have not come to the end of their start.
     starting: usize,
-    tasks: Tasks,
+    tasks: HookTasks,
     /// Failures that end the start, in the order in which they became known.
     failures: Vec<StageFailure>,
     summary: StopSummary,
@@ -128,7 +128,7 @@ impl Engine {
         Self {
             outputs: Arc::new(Mutex::new(vec![None; specs.len()])),
             starting: specs.len(),
-            tasks: Tasks::new(Heights::new(&board), limits.shutdown, specs.len()),
+            tasks: HookTasks::new(Heights::new(&board), limits.shutdown, specs.len()),
             waiting,
             board,
             limits,
@@ -226,13 +226,7 @@ impl Engine {
 }
 
 /// A stage's failure, of now, with the steps that led to it.
-fn stage_failure(
-    board: &Board,
-    id: StageId,
-    phase: FailurePhase,
-    error: StageError,
-    attempts: u32,
-) -> StageFailure {
+fn stage_failure(board: &Board, id: StageId, phase: FailurePhase, error: StageError) -> StageFailure {
     let cell = board.cell(id);
     let at = board.now();
     let began = cell.launched_after().unwrap_or(at);
@@ -243,7 +237,7 @@ fn stage_failure(
         steps: cell.step_times(),
         error,
         elapsed: at.saturating_sub(began),
-        attempts,
+        attempts: cell.attempt(),
         at,
     }
 }

@@ -360,11 +360,14 @@ where
         start.needs.keys(&mut keys);
         plan.refuse_foreign(&name, &keys);
         let id = plan.graph.add(name);
-        for (at, key) in keys.iter().enumerate().filter(|(_, key)| key.startup == plan.startup) {
-            plan.graph.depend(id, key.id, if at < order { Edge::Order } else { Edge::Data });
+        let (order, data) = keys.split_at(order);
+        let own = |key: &&StageKey| key.startup == plan.startup;
+        let root = plan.root.filter(|_| keys.iter().find(own).is_none());
+        for key in data.iter().filter(own) {
+            plan.graph.depend(id, key.id, Edge::Data);
         }
-        if let Some(root) = plan.root.filter(|_| keys.is_empty()) {
-            plan.graph.depend(id, root, Edge::Order);
+        for prerequisite in order.iter().filter(own).map(|key| key.id).chain(root) {
+            plan.graph.depend(id, prerequisite, Edge::Order);
         }
         plan.after = keys;
         spec.optional = optional;

@@ -7,7 +7,10 @@ use tokio::{sync::mpsc, task::AbortHandle};
 
 use super::{budget::Heights, down, up};
 use crate::{
-    contract::outcome::{StageFailure, StopProblem},
+    contract::{
+        outcome::{StageFailure, StopProblem},
+        panic::contain,
+    },
     ids::StageId,
 };
 
@@ -31,13 +34,13 @@ pub(super) struct Common {
 }
 
 /// A task's way to the engine. Whatever becomes of the task, the engine hears of its end once.
-pub(super) struct Report {
+pub(super) struct ToEngine {
     id: StageId,
     pub(super) common: Arc<Common>,
     ended: bool,
 }
 
-impl Report {
+impl ToEngine {
     pub(super) fn failure(&self, failure: StageFailure) {
         self.tell(Told::Failure(self.id, Box::new(failure)));
     }
@@ -49,12 +52,12 @@ impl Report {
     }
 
     fn tell(&self, told: Told) {
-        // The engine listens for as long as a task runs; if it is gone, so is the whole runtime.
+        // Once its budget is spent the engine is gone, and nobody waits for what still runs.
         let _engine_gone = self.common.told.send(told);
     }
 }
 
-impl Drop for Report {
+impl Drop for ToEngine {
     fn drop(&mut self) {
         if !self.ended {
             self.tell(Told::Lost(self.id));
@@ -63,14 +66,14 @@ impl Drop for Report {
 }
 
 /// The tasks that run.
-pub(super) struct Tasks {
+pub(super) struct HookTasks {
     common: Arc<Common>,
     told: mpsc::UnboundedReceiver<Told>,
     running: Vec<Option<AbortHandle>>,
     count: usize,
 }
 
-impl Tasks {
+impl HookTasks {
     pub(super) fn new(heights: Heights, shutdown: Duration, stages: usize) -> Self {
         let (sender, told) = mpsc::unbounded_channel();
         let common = Arc::new(Common { told: sender, shutdown, heights });
@@ -85,9 +88,9 @@ impl Tasks {
     pub(super) fn spawn<F: Future<Output = ()> + Send + 'static>(
         &mut self,
         id: StageId,
-        work: impl FnOnce(Report) -> F,
+        work: impl FnOnce(ToEngine) -> F,
     ) {
-        let report = Report { id, common: self.common.clone(), ended: false };
+        let report = ToEngine { id, common: self.common.clone(), ended: false };
         // A `JoinSet` would do the same at twice the cost: it wakes the engine by a waker of each task, and hands
         // over what the task returns, which here is told before.
         #[expect(clippy::disallowed_methods, reason = "kept in `running`, and aborted with it")]
@@ -124,9 +127,14 @@ impl Tasks {
     }
 }
 
-impl Drop for Tasks {
+impl Drop for HookTasks {
     fn drop(&mut self) {
         self.abort_all();
+        // A start that came too late to be stopped left its resource here, and its destructor may panic.
+        self.told.close();
+        while let Ok(told) = self.told.try_recv() {
+            let _unheard = contain(|| drop(told));
+        }
     }
 }
 
@@ -136,9 +144,9 @@ mod tests {
 
     const STAGE: StageId = StageId(0);
 
-    fn tasks() -> Tasks {
+    fn tasks() -> HookTasks {
         let board = crate::contract::board::Board::new(crate::graph::Sound::default(), Vec::new(), None);
-        Tasks::new(Heights::new(&board), Duration::from_secs(1), 1)
+        HookTasks::new(Heights::new(&board), Duration::from_secs(1), 1)
     }
 
     #[tokio::test]

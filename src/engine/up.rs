@@ -18,7 +18,7 @@ use super::{
     hook::panicked,
     plan::Start,
     stage_failure,
-    tasks::{Report, Told},
+    tasks::{ToEngine, Told},
 };
 use crate::{
     codes::{STAGE_BLOCKED_EXECUTOR, STAGE_FAILED, STAGE_TIMEOUT},
@@ -49,13 +49,13 @@ pub(super) enum Outcome {
 /// One stage's start. The hook itself is not part of it, because a hook need not be `Sync`.
 pub(super) struct StartTask {
     pub(super) cx: StageContext,
-    pub(super) report: Report,
+    pub(super) report: ToEngine,
 }
 
 /// An attempt whose hook was polled once.
 enum Begun<'a> {
     Over(Attempt),
-    /// It has to wait, in the stage's own span.
+    /// It has to wait. What follows it belongs to the stage's own span again.
     Waiting {
         hook: Hook<'a, Output>,
         stage: Span,
@@ -152,8 +152,17 @@ impl StartTask {
         // A subscriber that leaves attempts out still hears of steps within the stage.
         let span = if span.is_disabled() { stage.clone() } else { span };
         cell.set_span(span.clone());
-        let Some(future) = span.in_scope(|| start.attempt(self.cx.clone())) else {
-            return Begun::Over(Attempt::Error(defect("a start hook was asked for twice")));
+        // To try again, a hook is copied, which is the application's code.
+        let future = match span.in_scope(|| contain(|| start.attempt(self.cx.clone()))) {
+            Ok(Some(future)) => future,
+            Ok(None) => {
+                cell.set_span(stage);
+                return Begun::Over(Attempt::Error(defect("a start hook was asked for twice")));
+            }
+            Err(panic) => {
+                cell.set_span(stage);
+                return Begun::Over(Attempt::Error(panicked(panic)));
+            }
         };
         let mut hook = Hook::new(self.board(), self.id(), span, future);
         match Pin::new(&mut hook).poll(cx) {
@@ -162,7 +171,10 @@ impl StartTask {
                 cell.set_span(stage);
                 Begun::Over(attempt)
             }
-            Poll::Pending => Begun::Waiting { hook, stage },
+            Poll::Pending => {
+                hook.was_polled();
+                Begun::Waiting { hook, stage }
+            }
         }
     }
 
@@ -242,7 +254,7 @@ impl StartTask {
     }
 
     async fn fail(&self, error: StageError, problems: &mut Vec<StopProblem>) -> Outcome {
-        let failure = stage_failure(self.board(), self.id(), FailurePhase::Start, error, self.cx.attempt());
+        let failure = stage_failure(self.board(), self.id(), FailurePhase::Start, error);
         if self.cell().undo_count() == 0 {
             return Outcome::Failed(Box::new(failure));
         }
@@ -278,6 +290,7 @@ impl StartTask {
         let future = Box::pin(async move { run().await });
         let stage = self.cell().span();
         let span = debug_span!(target: "solostart", parent: &stage, "undo");
+        let span = if span.is_disabled() { stage } else { span };
         let mut hook = Hook::new(self.board(), self.id(), span, future);
         match timeout(slice, &mut hook).await {
             Ok(Ok(Ok(()))) => Ok(()),
@@ -303,13 +316,7 @@ impl StartTask {
     }
 
     fn tell(&self, error: StageError) {
-        self.report.failure(stage_failure(
-            self.board(),
-            self.id(),
-            FailurePhase::Start,
-            error,
-            self.cx.attempt(),
-        ));
+        self.report.failure(stage_failure(self.board(), self.id(), FailurePhase::Start, error));
     }
 
     fn board(&self) -> &Board {

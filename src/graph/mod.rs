@@ -81,8 +81,13 @@ impl Graph {
         &self.inner[node(stage)]
     }
 
-    pub(crate) fn prerequisites(&self, stage: StageId) -> impl Iterator<Item = StageId> + '_ {
-        self.inner.neighbors_directed(node(stage), Direction::Incoming).map(id)
+    /// What the stage waits for, in the order in which that was said.
+    pub(crate) fn prerequisites(&self, stage: StageId) -> impl Iterator<Item = StageId> + use<> {
+        let mut said: Vec<_> =
+            self.inner.neighbors_directed(node(stage), Direction::Incoming).map(id).collect();
+        // petgraph gives the youngest edge first.
+        said.reverse();
+        said.into_iter()
     }
 
     /// Everything that is wrong with the graph, or the graph as the engine wants it.

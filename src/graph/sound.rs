@@ -31,7 +31,7 @@ impl Sound {
         self.names.len()
     }
 
-    pub(crate) fn ids(&self) -> impl DoubleEndedIterator<Item = StageId> + use<> {
+    pub(crate) fn ids(&self) -> impl Iterator<Item = StageId> + use<> {
         ids(self.len())
     }
 
@@ -91,7 +91,7 @@ impl Links {
     }
 }
 
-fn ids(stages: usize) -> impl DoubleEndedIterator<Item = StageId> {
+fn ids(stages: usize) -> impl Iterator<Item = StageId> {
     (0..stages).map(|at| StageId(u32::try_from(at).unwrap_or(u32::MAX)))
 }
 

@@ -124,9 +124,7 @@ proptest! {
         prop_assert_eq!(sound.len(), graph.len());
         for stage in graph.ids() {
             prop_assert_eq!(sound.name(stage), graph.name(stage));
-            let mut needs: Vec<_> = graph.prerequisites(stage).collect();
-            // petgraph gives the youngest edge first.
-            needs.reverse();
+            let needs: Vec<_> = graph.prerequisites(stage).collect();
             prop_assert_eq!(sound.prerequisites(stage), needs);
             let dependants: Vec<_> =
                 graph.ids().filter(|&each| sound.prerequisites(each).contains(&stage)).collect();

@@ -6,10 +6,8 @@ use std::{
     time::Duration,
 };
 
-use tokio_util::sync::CancellationToken;
-
 use super::notifying::{Systemd, Webhook};
-use crate::startup::Startup;
+use crate::startup::{Lock, Startup};
 
 /// Where and in which form to tell.
 #[derive(Clone, Debug)]
@@ -100,7 +98,7 @@ impl Startup {
     /// Reads every variable of the library, so that all of them are known.
     pub(crate) fn read_settings(&mut self) {
         let _limits = self.limits();
-        let _locks = self.worker_config(CancellationToken::new());
+        let _lock = Lock::configured(self);
         let _telling = self.telling();
     }
 }

@@ -29,7 +29,7 @@ impl Held {
 }
 
 impl Lock {
-    pub(super) fn configured(_startup: &Startup) -> Option<Self> {
+    pub(crate) fn configured(_startup: &Startup) -> Option<Self> {
         None
     }
 

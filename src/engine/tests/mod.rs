@@ -13,6 +13,7 @@ use super::{
 use crate::contract::{event::Event, outcome::StartupError};
 
 mod defects;
+mod edges;
 mod failing;
 mod inside;
 mod late;
