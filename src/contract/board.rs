@@ -78,7 +78,9 @@ impl Board {
     }
 
     fn nanos(&self, at: Instant) -> u64 {
-        u64::try_from(at.saturating_duration_since(self.began).as_nanos()).unwrap_or(NEVER)
+        let after = at.saturating_duration_since(self.began);
+        // In 64 bits this runs over after 584 years.
+        after.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(after.subsec_nanos()))
     }
 
     pub(crate) fn phase(&self) -> Phase {
@@ -191,7 +193,9 @@ impl Board {
 
     /// Tells of an event inside the span of the stage that it happened to.
     pub(crate) fn emit_of(&self, id: StageId, event: &Event) {
-        self.cell(id).span().in_scope(|| self.emit(event));
+        let span = self.cell(id).span();
+        let _inside = span.enter();
+        self.emit(event);
     }
 
     /// The running beat of the watchdog thread, from 1.

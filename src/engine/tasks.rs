@@ -3,7 +3,7 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use tokio::{sync::mpsc, task::AbortHandle};
+use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::{budget::Heights, down, up};
 use crate::{
@@ -69,7 +69,7 @@ impl Drop for ToEngine {
 pub(super) struct HookTasks {
     common: Arc<Common>,
     told: mpsc::UnboundedReceiver<Told>,
-    running: Vec<Option<AbortHandle>>,
+    running: Vec<Option<JoinHandle<()>>>,
     count: usize,
 }
 
@@ -77,7 +77,7 @@ impl HookTasks {
     pub(super) fn new(heights: Heights, shutdown: Duration, stages: usize) -> Self {
         let (sender, told) = mpsc::unbounded_channel();
         let common = Arc::new(Common { told: sender, shutdown, heights });
-        Self { common, told, running: vec![None; stages], count: 0 }
+        Self { common, told, running: std::iter::repeat_with(|| None).take(stages).collect(), count: 0 }
     }
 
     pub(super) fn heights(&self) -> &Heights {
@@ -95,7 +95,7 @@ impl HookTasks {
         // over what the task returns, which here is told before.
         #[expect(clippy::disallowed_methods, reason = "kept in `running`, and aborted with it")]
         let task = tokio::spawn(work(report));
-        self.running[id.index()] = Some(task.abort_handle());
+        self.running[id.index()] = Some(task);
         self.count += 1;
     }
 

@@ -1,8 +1,7 @@
 //! The graph of stages, pure: what it must look like, in which order it starts, and which path through
 //! it decided how long the start took. Floor 1: no tokio, no I/O.
 
-use std::collections::HashSet;
-
+use foldhash::{HashSet, HashSetExt};
 use petgraph::{
     Direction,
     algo::toposort,

@@ -36,7 +36,8 @@ async fn a_hook_that_gives_way_once_is_not_polled_again_before_others_had_their_
     let others = Arc::new(AtomicBool::new(false));
     let (seen, said) = (others.clone(), log.clone());
     plan.builder("gives-way", (), async move |_cx: StageContext, ()| {
-        tokio::spawn(async move { others.store(true, Ordering::Relaxed) });
+        let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn(async move { others.store(true, Ordering::Relaxed) });
         tokio::task::yield_now().await;
         said.say(format!("others ran: {}", seen.load(Ordering::Relaxed)));
         Ok(())
