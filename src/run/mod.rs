@@ -10,18 +10,14 @@ use crate::{
     cli::{self, Request},
     codes::{GRAPH_INVALID, STAGE_FAILED, STARTUP_INTERRUPTED},
     contract::{
-        needs::Handle,
         outcome::{StartupError, StopReport},
         panic::{contain, note_places},
     },
-    engine::{
-        Limits,
-        running::{Prepared, broken},
-    },
+    engine::running::broken,
     error::{ErrorKind, StageError, StageResult},
     report::{Identity, Report, Stalled},
     settings::Env,
-    startup::{Ready, Startup, WorkerLock, WorkerMode},
+    startup::{Ready, Startup, WorkerMode},
 };
 
 mod deliver;
@@ -108,12 +104,14 @@ pub fn run(name: &str, plan: impl FnOnce(&mut Startup) -> StageResult<()>) -> Ex
     };
     let looking = reporter.begin_to_look_back();
     let request = StopRequest::listen(reporter.clone());
+    // Made while the ledger is read, of which it needs nothing.
+    let runtime = runtime();
     let in_vain = reporter.look_back(looking);
     let observers = Observers::hear(&mut startup, reporter.systemd());
     let exit = match planned.and_then(|()| waits::prepare(startup, in_vain.as_deref())) {
         Ok((mut ready, about)) => {
             observers.look_at(&mut ready.prepared, about.lock.as_ref());
-            started(ready, &about, &mut reporter, &request, &places)
+            started(ready, &about, &mut reporter, &request, &places, runtime)
         }
         Err(error) => failed(&error, &reporter, None),
     };
@@ -138,12 +136,13 @@ fn started(
     reporter: &mut Reporter,
     request: &io::Result<StopRequest>,
     places: &Places,
+    runtime: io::Result<Runtime>,
 ) -> Exit {
     reporter.warn(&ready.warnings, about.shortened.as_ref());
-    let Ready { prepared, limits, notes, worker, .. } = ready;
-    let lived = match request {
-        Ok(request) => live(prepared, limits, notes, worker, request, reporter, places),
-        Err(error) => Err(broken_by("signal handlers", io::Error::new(error.kind(), error.to_string()))),
+    let lived = match (request, runtime) {
+        (Ok(request), Ok(runtime)) => live(ready, request, reporter, places, runtime),
+        (Err(error), _) => Err(broken_by("signal handlers", io::Error::new(error.kind(), error.to_string()))),
+        (Ok(_), Err(error)) => Err(broken_by("tokio runtime", error)),
     };
     match lived {
         Ok(report) => Exit { code: stopped(&report, reporter), holds: false },
@@ -159,15 +158,13 @@ fn broken_by(what: &str, error: io::Error) -> Box<StartupError> {
 
 /// From the first stage to the last stop.
 fn live(
-    prepared: Prepared,
-    limits: Limits,
-    mut notes: Vec<String>,
-    worker: Handle<WorkerLock>,
+    ready: Ready,
     request: &StopRequest,
     reporter: &Reporter,
     places: &Places,
+    runtime: Runtime,
 ) -> Result<StopReport, Box<StartupError>> {
-    let runtime = runtime().map_err(|error| broken_by("tokio runtime", error))?;
+    let Ready { prepared, limits, mut notes, worker, .. } = ready;
     let (board, control) = (prepared.board.clone(), prepared.control.clone());
     let mourner = reporter.clone();
     let stalled = Box::new(move |stalled: Stalled, limit| {
