@@ -31,8 +31,7 @@ pub(crate) struct Lock {
 }
 
 impl Lock {
-    /// The lock as it is configured; `None` where several workers are allowed. Its variables have no effect then,
-    /// and whoever sets one is warned that nothing reads it.
+    /// The lock as it is configured; `None` where several workers are allowed. Its variables have no effect then.
     pub(crate) fn configured(startup: &Startup) -> Option<Self> {
         if startup.mode.reason().is_some() {
             return None;
