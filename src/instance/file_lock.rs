@@ -19,6 +19,7 @@ use std::{
     os::{fd::AsFd, unix::fs::MetadataExt},
     path::{Path, PathBuf},
     thread,
+    time::Duration,
 };
 
 use rustix::io::Errno;
@@ -39,6 +40,11 @@ use crate::{
 /// How often a file that is replaced while it is being locked is tried again. `PostgreSQL` gives its
 /// lock file as many tries (`CreateLockFile`).
 const TRIES: usize = 100;
+
+/// How often a lock is tried again that others only look at, and how long is waited before it is. A look takes some
+/// microseconds, but whoever looks may lose the processor meanwhile, for long on a busy machine.
+const LOOKS: usize = 1_000;
+const LOOK: Duration = Duration::from_millis(1);
 
 /// The lock, for as long as this value lives.
 #[derive(Debug)]
@@ -94,7 +100,8 @@ pub(super) enum Doubt {
 /// `lock.unsupported` where it cannot be told who has the lock or where the path names something other
 /// than a lock file; `db.not-writable`, `db.dir-missing`, `db.disk-full` and `db.io`; and what `accept` returns.
 pub(super) fn acquire(path: &Path, accept: &dyn Fn(&Mount) -> StageResult<()>) -> StageResult<Outcome> {
-    for tries_left in (0..TRIES).rev() {
+    let (mut tries, mut looks) = (0, 0);
+    while tries < TRIES {
         let file = flock::open(path, true).map_err(|error| cannot_open(path, &error))?;
         let opened = file.metadata().map_err(|error| broken(path, &error))?;
         if !opened.is_file() {
@@ -111,11 +118,11 @@ pub(super) fn acquire(path: &Path, accept: &dyn Fn(&Mount) -> StageResult<()>) -
                     Ok(Content::Blank | Content::Foreign) | Err(_) => None,
                 };
                 let held = flock::is_held(file).map_err(|error| unsupported(path, &mount, &error))?;
-                if held || tries_left == 0 {
+                if held || looks == LOOKS {
                     return Ok(Outcome::Held(Contest { identity, mount, holder }));
                 }
-                // Somebody only looked whether it is held, which is over at once.
-                thread::yield_now();
+                looks += 1;
+                thread::sleep(LOOK);
                 continue;
             }
             Attempt::Acquired => {}
@@ -123,7 +130,10 @@ pub(super) fn acquire(path: &Path, accept: &dyn Fn(&Mount) -> StageResult<()>) -
         match identity.verify() {
             Ok(()) => {}
             Err(Doubt::Changed(reason)) if identity.is_linked_twice() => return Err(refused(path, &reason)),
-            Err(Doubt::Changed(_)) => continue,
+            Err(Doubt::Changed(_)) => {
+                tries += 1;
+                continue;
+            }
             Err(Doubt::Unclear(error)) => return Err(broken(path, &error)),
         }
         return own(file, identity, mount).map(Outcome::Acquired);

@@ -69,6 +69,14 @@ pub(super) fn free_space(path: &Path) -> io::Result<u64> {
     fs2::available_space(path)
 }
 
+/// Looks whether the lock is held for as long as the file that it returns is open.
+#[cfg(test)]
+pub(super) fn looking(path: &Path) -> File {
+    let file = open_to_read(path).unwrap();
+    fs2::FileExt::try_lock_shared(&file).unwrap();
+    file
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,8 +100,7 @@ mod tests {
         let holder = open(&path, true).unwrap();
         let looks = || is_held(open_to_read(&path).unwrap()).unwrap();
         assert!(!looks());
-        let looking = open_to_read(&path).unwrap();
-        fs2::FileExt::try_lock_shared(&looking).unwrap();
+        let looking = looking(&path);
         assert!(matches!(try_lock(&holder), Attempt::Held), "two locked it at once");
         assert!(!looks());
         drop(looking);

@@ -342,6 +342,24 @@ fn the_kernel_having_no_lock_to_give_is_neither_held_nor_acquired() {
 }
 
 #[test]
+fn who_only_looks_is_waited_for_although_he_is_slow() {
+    let (_dir, path) = dir_and_path();
+    fs::write(&path, "").unwrap();
+    let tries = Cell::new(0);
+    let looking = Cell::new(Some(flock::looking(&path)));
+    let slow = |_: &Mount| {
+        tries.set(tries.get() + 1);
+        if tries.get() > 2 * TRIES {
+            looking.take();
+        }
+        Ok(())
+    };
+    let outcome = acquire(&path, &slow).unwrap();
+    assert!(matches!(outcome, Outcome::Acquired(_)), "{outcome:?}");
+    assert!(tries.get() > 2 * TRIES, "it was acquired while it was looked at");
+}
+
+#[test]
 fn nobody_is_refused_because_others_look_whether_the_lock_is_held() {
     let dir = tempfile::tempdir().unwrap();
     assert_eq!(OtherProcess::looked_at(&dir.path().join("lock")).said, "0");
