@@ -82,7 +82,7 @@ impl StageContext {
     ///
     /// Undos run last in, first out, when the hook has failed, panicked, run out of time or was
     /// cancelled, and before another attempt. A start that succeeds discards them: from then on the
-    /// stop hook is responsible.
+    /// stop hook is responsible. One that is registered after the start is over is dropped at once.
     ///
     /// ```
     /// # use solostart::{StageContext, StageResult};

@@ -41,7 +41,7 @@ struct StopTask {
     id: StageId,
     span: Span,
     began: Instant,
-    report: ToEngine,
+    to_engine: ToEngine,
 }
 
 impl StopTask {
@@ -56,10 +56,10 @@ impl StopTask {
             // Dependants have dropped theirs, the hook's is dropped, one is ours: what is left is leaked.
             let leaked = if result.is_ok() { Arc::strong_count(&output) - 1 } else { 0 };
             let dropped = self.span.in_scope(|| contain(|| drop(output))).map_err(panicked);
-            let Self { board, id, span, began, report } = self;
+            let Self { board, id, span, began, to_engine } = self;
             let outcome = Outcome { result: result.and(dropped), leaked, began, ended: Instant::now() };
             drop((board, span));
-            report.end(Told::Stop { id, outcome });
+            to_engine.end(Told::Stop { id, outcome });
         }
     }
 
@@ -154,7 +154,8 @@ impl Engine {
         let hook = spec.stop.take();
         let hook = hook.map(|stop| (stop, StopContext { reason: reason.clone(), deadline: now + slice }));
         let board = self.board.clone();
-        self.tasks.spawn(id, |report| StopTask { board, id, span, began: now, report }.run(output, hook));
+        self.tasks
+            .spawn(id, |to_engine| StopTask { board, id, span, began: now, to_engine }.run(output, hook));
     }
 
     /// Books what a task told, and returns its stage where that has come to an end.

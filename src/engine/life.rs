@@ -127,7 +127,7 @@ impl Engine {
             return;
         };
         let cx = StageContext::new(self.board.clone(), id);
-        self.tasks.spawn(id, |report| up::StartTask { cx, report }.run(start));
+        self.tasks.spawn(id, |to_engine| up::StartTask { cx, to_engine }.run(start));
     }
 
     fn told_while_starting(&mut self, told: Told) {

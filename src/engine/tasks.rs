@@ -84,17 +84,17 @@ impl HookTasks {
         &self.common.heights
     }
 
-    /// Runs the one task of a stage. It ends its report when it ends.
+    /// Runs the one task of a stage. Its last word is [`ToEngine::end`].
     pub(super) fn spawn<F: Future<Output = ()> + Send + 'static>(
         &mut self,
         id: StageId,
         work: impl FnOnce(ToEngine) -> F,
     ) {
-        let report = ToEngine { id, common: self.common.clone(), ended: false };
-        // A `JoinSet` would do the same at twice the cost: it wakes the engine by a waker of each task, and hands
-        // over what the task returns, which here is told before.
+        let to_engine = ToEngine { id, common: self.common.clone(), ended: false };
+        // A `JoinSet` would do the same and cost more: it makes a waker for each task, and what a task tells before
+        // its end would come by another way.
         #[expect(clippy::disallowed_methods, reason = "kept in `running`, and aborted with it")]
-        let task = tokio::spawn(work(report));
+        let task = tokio::spawn(work(to_engine));
         self.running[id.index()] = Some(task);
         self.count += 1;
     }
@@ -145,22 +145,23 @@ mod tests {
     const STAGE: StageId = StageId(0);
 
     fn tasks() -> HookTasks {
-        let board = crate::contract::board::Board::new(crate::graph::Sound::default(), Vec::new(), None);
+        let graph = crate::graph::Graph::default().sound().unwrap();
+        let board = crate::contract::board::Board::new(graph, Vec::new(), None);
         HookTasks::new(Heights::new(&board), Duration::from_secs(1), 1)
     }
 
     #[tokio::test]
     async fn a_task_that_panics_or_is_aborted_is_heard_of_once() {
         let mut tasks = tasks();
-        tasks.spawn(STAGE, |report| async move {
-            let _report = report;
+        tasks.spawn(STAGE, |to_engine| async move {
+            let _held = to_engine;
             panic!("a defect of the engine");
         });
         assert!(matches!(tasks.told().await, Some(Told::Lost(STAGE))));
         assert!(tasks.is_empty());
 
-        tasks.spawn(STAGE, |report| async move {
-            let _report = report;
+        tasks.spawn(STAGE, |to_engine| async move {
+            let _held = to_engine;
             std::future::pending::<()>().await;
         });
         assert!(!tasks.is_empty());
@@ -173,11 +174,32 @@ mod tests {
     async fn what_still_runs_ends_with_the_tasks() {
         let (alive, ended) = tokio::sync::oneshot::channel::<()>();
         let mut tasks = tasks();
-        tasks.spawn(STAGE, |report| async move {
-            let _held = (alive, report);
+        tasks.spawn(STAGE, |to_engine| async move {
+            let _held = (alive, to_engine);
             std::future::pending::<()>().await;
         });
         drop(tasks);
         assert!(ended.await.is_err(), "its sender was dropped");
+    }
+
+    #[tokio::test]
+    async fn a_resource_that_came_too_late_is_dropped_with_the_tasks_and_its_panic_goes_nowhere() {
+        struct PanicsWhenDropped;
+
+        impl Drop for PanicsWhenDropped {
+            fn drop(&mut self) {
+                panic!("in drop");
+            }
+        }
+
+        let mut tasks = tasks();
+        tasks.spawn(STAGE, |to_engine| async move {
+            let outcome = up::Outcome::Acquired(Arc::new(PanicsWhenDropped), tokio::time::Instant::now());
+            to_engine.end(Told::Start { id: STAGE, outcome, problems: Vec::new() });
+        });
+        // The one thread of this runtime plays the task here, and nobody hears what it tells.
+        tokio::task::yield_now().await;
+        assert_eq!(tasks.told.len(), 1);
+        drop(tasks);
     }
 }

@@ -49,7 +49,7 @@ pub(super) enum Outcome {
 /// One stage's start. The hook itself is not part of it, because a hook need not be `Sync`.
 pub(super) struct StartTask {
     pub(super) cx: StageContext,
-    pub(super) report: ToEngine,
+    pub(super) to_engine: ToEngine,
 }
 
 /// An attempt whose hook was polled once.
@@ -91,7 +91,7 @@ impl StartTask {
             }
             // Whoever hears of the end shall find nothing of it left.
             drop(self.cx);
-            self.report.end(Told::Start { id, outcome, problems });
+            self.to_engine.end(Told::Start { id, outcome, problems });
         }
     }
 
@@ -230,7 +230,7 @@ impl StartTask {
         announced: bool,
         problems: &mut Vec<StopProblem>,
     ) -> Attempt {
-        let grace = CANCEL_GRACE.min(self.report.common.shutdown / 4);
+        let grace = CANCEL_GRACE.min(self.to_engine.common.shutdown / 4);
         let panic = match timeout(grace, &mut hook).await {
             Ok(Ok(Ok(output))) => return Attempt::Acquired(output, Instant::now()),
             Ok(Ok(Err(error))) => {
@@ -258,7 +258,7 @@ impl StartTask {
         if self.cell().undo_count() == 0 {
             return Outcome::Failed(Box::new(failure));
         }
-        self.report.failure(failure);
+        self.to_engine.failure(failure);
         self.undo(problems).await;
         Outcome::Ended { announced: true }
     }
@@ -269,9 +269,9 @@ impl StartTask {
         let before = problems.len();
         let now = Instant::now();
         // An attempt may be undone long before anything stops; it then has a budget of its own.
-        let whole = self.report.common.shutdown;
+        let whole = self.to_engine.common.shutdown;
         let left = self.board().stop_deadline().map_or(whole, |at| at.saturating_duration_since(now));
-        let budget = self.report.common.heights.share(self.id(), whole).of(left);
+        let budget = self.to_engine.common.heights.share(self.id(), whole).of(left);
         let deadline = now + budget;
         let all = self.cell().undo_count();
         while let Some(undo) = self.cell().pop_undo() {
@@ -316,7 +316,7 @@ impl StartTask {
     }
 
     fn tell(&self, error: StageError) {
-        self.report.failure(stage_failure(self.board(), self.id(), FailurePhase::Start, error));
+        self.to_engine.failure(stage_failure(self.board(), self.id(), FailurePhase::Start, error));
     }
 
     fn board(&self) -> &Board {

@@ -7,7 +7,7 @@ use super::{Edge, StageName, id};
 use crate::ids::StageId;
 
 /// Stages with the edges between them, and an order in which they can start.
-#[derive(Default, Debug)]
+#[derive(Debug)]
 pub(crate) struct Sound {
     names: Vec<StageName>,
     prerequisites: Links,
@@ -56,7 +56,7 @@ impl Sound {
 }
 
 /// For each stage a list of others, one list after another.
-#[derive(Default, Debug)]
+#[derive(Debug)]
 struct Links {
     /// Where each stage's list ends, and the next one's begins.
     ends: Vec<u32>,

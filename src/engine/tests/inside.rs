@@ -12,7 +12,7 @@ use crate::{
         cell::Cell,
         state::{Change, StageState},
     },
-    engine::{Engine, Hooks, health::Checks},
+    engine::{Engine, Hooks, health::Checks, tasks::Told},
     ids::StageId,
 };
 
@@ -68,6 +68,18 @@ async fn a_stage_is_not_checked_again_while_its_last_check_still_runs() {
     assert_eq!(asked.lines().len(), 1);
     engine.launch_checks(&mut checks);
     assert!(checks.next().await.is_some(), "the last one is over");
+}
+
+#[tokio::test]
+async fn a_task_that_ends_without_a_word_is_a_failure_of_its_stage_at_once() {
+    let mut plan = Plan::new();
+    plan.builder("base", (), up).required();
+    let mut engine = engine(plan);
+    engine.change(STAGE, Change::Launch);
+    assert_eq!(engine.hear(Told::Lost(STAGE)), None, "the stage has not settled");
+    let [failure] = engine.failures.as_slice() else { panic!("{:?}", engine.failures) };
+    assert_eq!(failure.stage, "base");
+    assert!(failure.error.to_string().contains("engine defect"), "{}", failure.error);
 }
 
 #[tokio::test(start_paused = true)]
