@@ -7,7 +7,7 @@ use std::{
         linux::net::SocketAddrExt,
         unix::net::{SocketAddr, UnixDatagram},
     },
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
 };
@@ -18,6 +18,12 @@ mod support;
 
 /// How long a test waits for what must come.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A service manager, and the path of its socket.
+fn listening(dir: &Path) -> (UnixDatagram, PathBuf) {
+    let path = dir.join("notify");
+    (UnixDatagram::bind(&path).unwrap(), path)
+}
 
 /// Reads what comes, until `wanted` has come, and returns all lines.
 fn hear_until(manager: &UnixDatagram, wanted: &str) -> Vec<String> {
@@ -71,8 +77,7 @@ fn the_manager_hears_that_the_service_is_ready_and_that_it_stops_on_a_path_and_o
 #[test]
 fn a_start_in_progress_says_how_far_it_is_and_asks_for_time() {
     let data = tempfile::tempdir().unwrap();
-    let path = data.path().join("notify");
-    let manager = UnixDatagram::bind(&path).unwrap();
+    let (manager, path) = listening(data.path());
     let service = start(data.path(), "hang", &[("NOTIFY_SOCKET", path.to_str().unwrap())]);
     let heard = hear_until(&manager, "STATUS=starting 2/3: subject (begin)");
     assert!(heard.iter().any(|line| line == "EXTEND_TIMEOUT_USEC=15000000"), "{heard:?}");
@@ -83,8 +88,7 @@ fn a_start_in_progress_says_how_far_it_is_and_asks_for_time() {
 #[test]
 fn a_failed_start_leaves_its_code_as_the_status_and_an_error_number() {
     let data = tempfile::tempdir().unwrap();
-    let path = data.path().join("notify");
-    let manager = UnixDatagram::bind(&path).unwrap();
+    let (manager, path) = listening(data.path());
     let socket = ("NOTIFY_SOCKET", path.to_str().unwrap());
     start(data.path(), "error", &[socket]).wait().assert_failed(70, "stage.failed");
     let heard = hear_until(&manager, "STATUS=failed: subject [stage.failed]");
@@ -99,8 +103,7 @@ fn a_failed_start_leaves_its_code_as_the_status_and_an_error_number() {
 fn the_watchdog_is_fed_while_the_engine_works_and_not_when_the_runtime_hangs() {
     let fed = |scenario: &str, pid: &str| {
         let data = tempfile::tempdir().unwrap();
-        let path = data.path().join("notify");
-        let manager = UnixDatagram::bind(&path).unwrap();
+        let (manager, path) = listening(data.path());
         let vars = [
             ("NOTIFY_SOCKET", path.to_str().unwrap()),
             ("WATCHDOG_USEC", "400000"),
@@ -130,8 +133,7 @@ fn the_watchdog_is_fed_while_the_engine_works_and_not_when_the_runtime_hangs() {
 #[test]
 fn a_manager_that_reads_nothing_or_is_not_there_holds_nobody_up() {
     let data = tempfile::tempdir().unwrap();
-    let path = data.path().join("notify");
-    let manager = UnixDatagram::bind(&path).unwrap();
+    let (manager, path) = listening(data.path());
     let filler = UnixDatagram::unbound().unwrap();
     filler.set_nonblocking(true).unwrap();
     while filler.send_to(b"x", &path).is_ok() {}
@@ -146,8 +148,7 @@ fn a_manager_that_reads_nothing_or_is_not_there_holds_nobody_up() {
 #[test]
 fn a_ready_that_the_manager_had_no_room_for_arrives_when_it_has() {
     let data = tempfile::tempdir().unwrap();
-    let path = data.path().join("notify");
-    let manager = UnixDatagram::bind(&path).unwrap();
+    let (manager, path) = listening(data.path());
     let filler = UnixDatagram::unbound().unwrap();
     filler.set_nonblocking(true).unwrap();
     while filler.send_to(b"x", &path).is_ok() {}
