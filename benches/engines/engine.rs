@@ -1,9 +1,12 @@
 //! What is compared: ways to run the same graph of stages that do nothing.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use solostart_benches::shapes::Needs;
-use tokio::runtime::{Builder, Runtime};
+use tokio::{
+    runtime::{Builder, Runtime},
+    task::JoinSet,
+};
 
 use crate::{floor, ours};
 
@@ -65,6 +68,17 @@ impl Threads {
         }
         builder.enable_all().build().expect("a runtime")
     }
+}
+
+/// A round of an engine that has nothing to stop, driven from a task of the runtime.
+pub fn in_a_task(runtime: &Runtime, engine: impl Future<Output = ()> + Send + 'static) -> Round {
+    runtime.block_on(async {
+        let began = Instant::now();
+        let mut owner = JoinSet::new();
+        owner.spawn(engine);
+        owner.join_next().await.expect("it was spawned").expect("it does not panic");
+        Round { started: began.elapsed(), stopped: None }
+    })
 }
 
 /// What a stage does where it is timed.

@@ -2,22 +2,14 @@
 //! for each stage the prerequisites that are still missing. Each stage is a task of its own, so that a panic or a
 //! busy stage is contained; there are no names, time-outs, undo, events or timeline, and nothing to stop.
 
-use std::time::Instant;
-
 use solostart_benches::shapes::Needs;
 use tokio::{runtime::Runtime, task::JoinSet};
 
-use crate::engine::{Body, Round};
+use crate::engine::{Body, Round, in_a_task};
 
 pub fn round(runtime: &Runtime, needs: &Needs, body: Body) -> Round {
-    runtime.block_on(async {
-        let needs = needs.clone();
-        let began = Instant::now();
-        let mut owner = JoinSet::new();
-        owner.spawn(run(needs, body));
-        owner.join_next().await.expect("it was spawned").expect("it does not panic");
-        Round { started: began.elapsed(), stopped: None }
-    })
+    let needs = needs.clone();
+    in_a_task(runtime, run(needs, body))
 }
 
 async fn run(needs: Needs, body: Body) {

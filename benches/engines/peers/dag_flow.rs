@@ -4,7 +4,7 @@
 //! It does not isolate: one stage that blocks stalls all, and a panic of one ends all. No time-outs, no undo, no
 //! record. A stage polls what it needs from within its own poll, so that a long chain needs as deep a stack.
 
-use std::{collections::HashMap, time::Instant};
+use std::collections::HashMap;
 
 use dag_flow::{
     context::Context,
@@ -12,9 +12,9 @@ use dag_flow::{
     task::{Input, Task},
 };
 use solostart_benches::shapes::Needs;
-use tokio::{runtime::Runtime, task::JoinSet};
+use tokio::runtime::Runtime;
 
-use crate::engine::{Body, Round};
+use crate::engine::{Body, Round, in_a_task};
 
 struct Stage {
     index: usize,
@@ -42,17 +42,11 @@ impl Task<usize, usize> for Stage {
 
 pub fn round(runtime: &Runtime, needs: &Needs, body: Body) -> Round {
     let needs = needs.clone();
-    runtime.block_on(async {
-        let began = Instant::now();
-        let mut owner = JoinSet::new();
-        owner.spawn(async move {
-            let builder = Engine::builder();
-            for (index, needs) in needs.into_iter().enumerate() {
-                builder.add_task(Stage { index, needs, body });
-            }
-            builder.build().expect("there is no cycle").run(Context::new()).await;
-        });
-        owner.join_next().await.expect("it was spawned").expect("it does not panic");
-        Round { started: began.elapsed(), stopped: None }
+    in_a_task(runtime, async move {
+        let builder = Engine::builder();
+        for (index, needs) in needs.into_iter().enumerate() {
+            builder.add_task(Stage { index, needs, body });
+        }
+        builder.build().expect("there is no cycle").run(Context::new()).await;
     })
 }

@@ -4,15 +4,15 @@
 //! A panic is contained. Names, retries, outputs, a run report and hooks for checkpoints; no undo. All nodes are
 //! spawned at once and wait, so each holds its task and channels from the beginning.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use dagrs::{
     Action, Content, DefaultNode, EnvVar, Graph, InChannels, Node, NodeId, NodeTable, OutChannels, Output,
 };
 use solostart_benches::shapes::Needs;
-use tokio::{runtime::Runtime, task::JoinSet};
+use tokio::runtime::Runtime;
 
-use crate::engine::{Body, Round};
+use crate::engine::{Body, Round, in_a_task};
 
 struct Stage {
     index: usize,
@@ -33,13 +33,7 @@ impl Action for Stage {
 
 pub fn round(runtime: &Runtime, needs: &Needs, body: Body) -> Round {
     let needs = needs.clone();
-    runtime.block_on(async {
-        let began = Instant::now();
-        let mut owner = JoinSet::new();
-        owner.spawn(run(needs, body));
-        owner.join_next().await.expect("it was spawned").expect("it does not panic");
-        Round { started: began.elapsed(), stopped: None }
-    })
+    in_a_task(runtime, run(needs, body))
 }
 
 async fn run(needs: Needs, body: Body) {

@@ -3,13 +3,11 @@
 //!
 //! It does not isolate: one stage that blocks stalls all, and a panic of one ends all. No time-outs, no undo, no names.
 
-use std::time::Instant;
-
 use fn_graph::{DataAccessDyn, FnGraphBuilder, TypeIds};
 use solostart_benches::shapes::Needs;
-use tokio::{runtime::Runtime, task::JoinSet};
+use tokio::runtime::Runtime;
 
-use crate::engine::{Body, Round};
+use crate::engine::{Body, Round, in_a_task};
 
 struct Stage {
     index: usize,
@@ -35,22 +33,16 @@ impl Stage {
 
 pub fn round(runtime: &Runtime, needs: &Needs, body: Body) -> Round {
     let needs = needs.clone();
-    runtime.block_on(async {
-        let began = Instant::now();
-        let mut owner = JoinSet::new();
-        owner.spawn(async move {
-            let mut builder = FnGraphBuilder::new();
-            let mut ids = Vec::with_capacity(needs.len());
-            for (index, needs) in needs.iter().enumerate() {
-                let id = builder.add_fn(Stage { index, body });
-                for &need in needs {
-                    builder.add_logic_edge(ids[need], id).expect("there is no cycle");
-                }
-                ids.push(id);
+    in_a_task(runtime, async move {
+        let mut builder = FnGraphBuilder::new();
+        let mut ids = Vec::with_capacity(needs.len());
+        for (index, needs) in needs.iter().enumerate() {
+            let id = builder.add_fn(Stage { index, body });
+            for &need in needs {
+                builder.add_logic_edge(ids[need], id).expect("there is no cycle");
             }
-            builder.build().for_each_concurrent(None, Stage::run).await;
-        });
-        owner.join_next().await.expect("it was spawned").expect("it does not panic");
-        Round { started: began.elapsed(), stopped: None }
+            ids.push(id);
+        }
+        builder.build().for_each_concurrent(None, Stage::run).await;
     })
 }

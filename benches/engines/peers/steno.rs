@@ -7,10 +7,7 @@
 //! time. A saga must end in one node, so one more than the shape has is added where needed. An action sees the outputs
 //! of all before it, which it collects along every path: where there are many paths it does not come to an end.
 
-use std::{
-    sync::{Arc, LazyLock},
-    time::Instant,
-};
+use std::sync::{Arc, LazyLock};
 
 use serde_json::{Value, json};
 use solostart_benches::shapes::Needs;
@@ -18,9 +15,9 @@ use steno::{
     Action, ActionContext, ActionError, ActionRegistry, DagBuilder, InMemorySecStore, Node, SagaDag, SagaId,
     SagaName, SagaType,
 };
-use tokio::{runtime::Runtime, task::JoinSet};
+use tokio::runtime::Runtime;
 
-use crate::engine::{Body, Round};
+use crate::engine::{Body, Round, in_a_task};
 
 #[derive(Debug)]
 struct Saga;
@@ -48,15 +45,9 @@ static STAGE: LazyLock<Arc<dyn Action<Saga>>> = LazyLock::new(|| steno::new_acti
 
 pub fn round(runtime: &Runtime, needs: &Needs, body: Body) -> Round {
     let needs = needs.clone();
-    runtime.block_on(async {
-        let began = Instant::now();
-        let mut owner = JoinSet::new();
-        owner.spawn(async move {
-            let dag = if is_chain(&needs) || is_fan(&needs) { built(&needs) } else { read(&needs) };
-            run(dag, body).await;
-        });
-        owner.join_next().await.expect("it was spawned").expect("it does not panic");
-        Round { started: began.elapsed(), stopped: None }
+    in_a_task(runtime, async move {
+        let dag = if is_chain(&needs) || is_fan(&needs) { built(&needs) } else { read(&needs) };
+        run(dag, body).await;
     })
 }
 
