@@ -19,6 +19,7 @@ use super::{
         taking::{LOOK, describe},
         view::LeaseView,
     },
+    mounts::mount_of,
     worker_mode::{WorkerConfig, interrupted},
 };
 use crate::{
@@ -53,7 +54,7 @@ pub(crate) fn break_lease(config: &WorkerConfig, token: u64) -> StageResult<Brok
         LeaseView::Unreadable(error) => return Err(failure(error, &site.lease_path)),
         LeaseView::Row { .. } | LeaseView::Absent => return Err(another(&site, &view, token)),
     }
-    let lock = match file_lock::acquire(&site.lock_path, &|_| Ok(()))? {
+    let lock = match file_lock::acquire(&site.lock_path, &|open| Ok(mount_of(open, &site.lock_path)))? {
         Outcome::Acquired(lock) => lock,
         Outcome::Held(contest) => {
             let rival = Rival::with_lock(contest, site.lease_path.clone(), view);

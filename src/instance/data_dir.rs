@@ -125,7 +125,7 @@ pub(crate) fn not_writable(path: &Path, error: &io::Error) -> StageError {
         // Giving it to its owner would change nothing.
         return refusal.hint(format!("It is ours, but its mode forbids it: chmod -R u+rwX {}", quoted(path)));
     }
-    let give = owner_command(path, &mount, Surroundings::read().in_container());
+    let give = owner_command(path, &mount, Surroundings::default().in_container());
     let refusal = refusal.hint(format!("Give it to the user of this process, once: {give}"));
     let Ok(found) = found else { return refusal };
     let (user, group) = (found.uid(), found.gid());

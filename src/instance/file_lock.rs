@@ -16,7 +16,10 @@
 use std::{
     fs::{File, Metadata},
     io,
-    os::{fd::AsFd, unix::fs::MetadataExt},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::fs::MetadataExt,
+    },
     path::{Path, PathBuf},
     thread,
     time::Duration,
@@ -30,7 +33,7 @@ use super::{
     flock::{self, Attempt},
     holder::{self, Content, Holder},
     lease::record::lock_name,
-    mounts::{Mount, mount_of},
+    mounts::Mount,
 };
 use crate::{
     codes,
@@ -93,13 +96,15 @@ pub(super) enum Doubt {
     Unclear(io::Error),
 }
 
-/// Tries to take the lock on `path`, without waiting. `accept` judges the file system before anything
-/// is locked or written.
+/// Finds out on which mount an open file lies, and judges it.
+pub(super) type Accept<'a> = &'a dyn Fn(BorrowedFd<'_>) -> StageResult<Mount>;
+
+/// Tries to take the lock on `path`, without waiting. `accept` is asked before anything is locked or written.
 ///
 /// # Errors
 /// `lock.unsupported` where it cannot be told who has the lock or where the path names something other
 /// than a lock file; `db.not-writable`, `db.dir-missing`, `db.disk-full` and `db.io`; and what `accept` returns.
-pub(super) fn acquire(path: &Path, accept: &dyn Fn(&Mount) -> StageResult<()>) -> StageResult<Outcome> {
+pub(super) fn acquire(path: &Path, accept: Accept<'_>) -> StageResult<Outcome> {
     let (mut tries, mut looks) = (0, 0);
     while tries < TRIES {
         let file = flock::open(path, true).map_err(|error| cannot_open(path, &error))?;
@@ -107,8 +112,7 @@ pub(super) fn acquire(path: &Path, accept: &dyn Fn(&Mount) -> StageResult<()>) -
         if !opened.is_file() {
             return Err(not_a_file(path, type_name(&opened)));
         }
-        let mount = mount_of(file.as_fd(), path);
-        accept(&mount)?;
+        let mount = accept(file.as_fd())?;
         let identity = Identity { path: path.to_owned(), device: opened.dev(), inode: opened.ino() };
         match flock::try_lock(&file) {
             Attempt::Failed(error) => return Err(unsupported(path, &mount, &error)),

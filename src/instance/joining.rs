@@ -1,6 +1,6 @@
 //! Both locks together: first the file, then the lease, and neither without the other.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{os::fd::BorrowedFd, path::PathBuf, sync::Arc};
 
 use super::{
     file_lock::{self, FileLock, Outcome},
@@ -16,7 +16,6 @@ use super::{
         taking::{Applicant, Taken, describe, take},
         view::{LeaseView, in_words},
     },
-    mounts::Mount,
     sharing::{self, Reach, Surroundings},
     worker_mode::{HeldWorker, WorkerConfig, interrupted},
 };
@@ -32,7 +31,6 @@ pub(super) struct Site<'a> {
     /// Absolute: a relative path would lead elsewhere as soon as the application changes its directory.
     pub(super) lock_path: PathBuf,
     pub(super) lease_path: PathBuf,
-    pub(super) surroundings: Surroundings,
     pub(super) this: Holder,
 }
 
@@ -54,14 +52,18 @@ impl<'a> Site<'a> {
         let lock_path = std::path::absolute(&config.lock_path)?;
         let lease_path = path_beside(&lock_path);
         let this = Holder::this_process(config.instance, &config.service, &config.version);
-        Ok(Self { config, lock_path, lease_path, surroundings: Surroundings::read(), this })
+        Ok(Self { config, lock_path, lease_path, this })
     }
 
     /// Tries once to take both, without waiting for anybody who is known to be alive.
     pub(super) fn attempt(&self) -> StageResult<Attempt> {
         let (prefix, allowed) = (self.config.prefix.as_str(), self.config.allow_unshared.as_str());
-        let accept = |mount: &Mount| {
-            sharing::require(mount, self.surroundings.reach(mount), &self.lock_path, prefix, allowed)
+        // As it is now: something may have been mounted since the last attempt.
+        let surroundings = Surroundings::default();
+        let accept = |open: BorrowedFd<'_>| {
+            let mount = surroundings.mount_of(open, &self.lock_path);
+            sharing::require(&mount, surroundings.reach(&mount), &self.lock_path, prefix, allowed)?;
+            Ok(mount)
         };
         let lock = match file_lock::acquire(&self.lock_path, &accept)? {
             Outcome::Acquired(lock) => lock,
@@ -71,9 +73,9 @@ impl<'a> Site<'a> {
                 return Ok(Attempt::Rival(Box::new(rival)));
             }
         };
-        match self.join(&lock) {
+        let reach = surroundings.reach(&lock.mount);
+        match self.join(&lock, reach) {
             Ok(Joined::Held { heartbeat, lease, guard, took_over }) => {
-                let reach = self.surroundings.reach(&lock.mount);
                 let lease_path = self.lease_path.clone();
                 let held = HeldWorker { heartbeat, lease, lock, guard, reach, lease_path, took_over };
                 Ok(Attempt::Held(Box::new(held)))
@@ -91,7 +93,7 @@ impl<'a> Site<'a> {
     }
 
     /// Takes the lease with the lock in hand. Whatever was acquired here is given back on failure.
-    fn join(&self, lock: &FileLock) -> StageResult<Joined> {
+    fn join(&self, lock: &FileLock, reach: Reach) -> StageResult<Joined> {
         // Described before the lease is taken, so that whoever is refused meanwhile does not hold the
         // predecessor's expired lease against us.
         lock.describe(&self.this)?;
@@ -101,7 +103,7 @@ impl<'a> Site<'a> {
         // The lock proves who is dead only if whoever can reach the lease can reach this lock, too: not
         // where one of the two files was mounted from elsewhere, nor where locks cannot be trusted.
         let same_place = store.device() == lock.identity.device;
-        let trusted = self.surroundings.reach(&lock.mount) != Reach::Elsewhere;
+        let trusted = reach != Reach::Elsewhere;
         let applicant = Applicant {
             name: self.config.service.clone(),
             info: self.this.clone(),

@@ -79,17 +79,21 @@ impl Mount {
 }
 
 /// The mount that holds an open file or directory.
+pub(super) fn mount_of(open: BorrowedFd<'_>, path: &Path) -> Mount {
+    mount_among(&own(), open, path)
+}
+
+/// The same, among `mounts`, which were listed while the file was there.
 ///
 /// The kernel names the mount of an open file by its number (`mnt_id` in proc_pid_fdinfo(5)), so
 /// symbolic links, mounts over mounts and renamed directories need no thought. A mount that cannot be
 /// found is of the type `unknown`, which nobody trusts.
-pub(super) fn mount_of(open: BorrowedFd<'_>, path: &Path) -> Mount {
+pub(super) fn mount_among(mounts: &[Mount], open: BorrowedFd<'_>, path: &Path) -> Mount {
     let number = fs::read_to_string(format!("/proc/self/fdinfo/{}", open.as_raw_fd()))
         .ok()
         .and_then(|text| mount_number(&text));
-    number
-        .and_then(|number| own().into_iter().find(|mount| mount.id == number))
-        .unwrap_or_else(|| Mount::unknown(path.to_owned()))
+    let found = number.and_then(|number| mounts.iter().find(|mount| mount.id == number));
+    found.cloned().unwrap_or_else(|| Mount::unknown(path.to_owned()))
 }
 
 /// The mounts that this process sees.

@@ -16,7 +16,7 @@ use super::{
     file_lock::{FileLock, Outcome, acquire},
     flock,
     holder::Holder,
-    testing::config_at,
+    testing::{anywhere, config_at},
     worker_mode,
 };
 use crate::ids::InstanceId;
@@ -122,7 +122,7 @@ fn say(what: &str) {
 #[test]
 fn tries_to_lock_and_waits() {
     let Some(path) = env::var_os(LOCK) else { return };
-    let outcome = acquire(Path::new(&path), &|_| Ok(()));
+    let outcome = acquire(Path::new(&path), &anywhere);
     say(match &outcome {
         Ok(Outcome::Acquired(lock)) => {
             lock.describe(&Holder::this_process(InstanceId::mint(), "shop", "1.0")).unwrap();
@@ -154,7 +154,7 @@ fn tries_to_work_and_waits() {
 fn locks_what_others_look_at() {
     let Some(path) = env::var_os(LOOKED_AT) else { return };
     let (path, over) = (Path::new(&path), AtomicBool::new(false));
-    drop(acquire(path, &|_| Ok(())).unwrap());
+    drop(acquire(path, &anywhere).unwrap());
     let look = || {
         while !over.load(Ordering::Relaxed) {
             flock::is_held(flock::open_to_read(path).unwrap()).unwrap();
@@ -164,7 +164,7 @@ fn locks_what_others_look_at() {
         scope.spawn(look);
         scope.spawn(look);
         let refused =
-            (0..500).filter(|_| matches!(acquire(path, &|_| Ok(())).unwrap(), Outcome::Held(_))).count();
+            (0..500).filter(|_| matches!(acquire(path, &anywhere).unwrap(), Outcome::Held(_))).count();
         over.store(true, Ordering::Relaxed);
         refused
     });
@@ -178,7 +178,7 @@ fn locks_what_others_look_at() {
 pub(super) fn relock(path: &Path) -> FileLock {
     let deadline = Instant::now() + Duration::from_secs(5);
     loop {
-        match acquire(path, &|_| Ok(())).unwrap() {
+        match acquire(path, &anywhere).unwrap() {
             Outcome::Acquired(lock) => return lock,
             Outcome::Held(contest) => assert!(Instant::now() < deadline, "{contest:?}"),
         }

@@ -6,9 +6,9 @@
 //! one for all processes. So such a file system is accepted only where the kernel shows that it belongs
 //! to the machine; without that proof it counts as the container's own (invariant 7).
 
-use std::{fs, path::Path};
+use std::{cell::OnceCell, fs, os::fd::BorrowedFd, path::Path};
 
-use super::mounts::{self, Class, Mount};
+use super::mounts::{self, Class, Mount, mount_among};
 use crate::{
     codes,
     error::{StageError, StageResult},
@@ -29,50 +29,60 @@ pub(super) enum Reach {
     Elsewhere,
 }
 
-/// What decides whether a mount belongs to the machine or to a container.
+/// What decides whether a mount belongs to the machine or to a container, as it is at one time.
+///
+/// The kernel writes a list of mounts anew for whoever reads it, which takes a tenth of a millisecond. So each is
+/// read once, and only where something depends on it.
+#[derive(Default)]
 pub(super) struct Surroundings {
-    first_pid_namespace: bool,
-    own: Vec<Mount>,
-    /// The mounts of process 1, which in the first PID namespace is the machine's own `init`.
-    init: Vec<Mount>,
+    own: OnceCell<Vec<Mount>>,
+    /// Where this process is in the first PID namespace: the mounts of process 1, the machine's own `init`.
+    init: OnceCell<Option<Vec<Mount>>>,
 }
 
 impl Surroundings {
-    pub(super) fn read() -> Self {
-        let namespace = fs::read_link("/proc/self/ns/pid");
-        Self {
-            first_pid_namespace: namespace.is_ok_and(|link| link == Path::new(FIRST_PID_NAMESPACE)),
-            own: mounts::own(),
-            init: mounts::read(Path::new("/proc/1/mountinfo")),
-        }
+    fn own(&self) -> &[Mount] {
+        self.own.get_or_init(mounts::own)
     }
 
-    /// Whether this process runs on the machine itself: its root directory is that of the machine's
-    /// `init`. The namespace alone would not do, because a container can be given the machine's
+    /// The mounts of the machine's `init`, where this process runs on the machine itself: its root directory is that
+    /// of `init`. The namespace alone would not do, because a container can be given the machine's
     /// (`docker run --pid=host`).
-    fn on_the_machine(&self) -> bool {
+    fn machine(&self) -> Option<&[Mount]> {
         let root = |mounts: &[Mount]| {
             let last = mounts.iter().rfind(|mount| mount.point == Path::new("/"));
             last.map(|mount| (mount.device, mount.root.clone()))
         };
-        self.first_pid_namespace && root(&self.own).is_some() && root(&self.own) == root(&self.init)
+        let init = self.init.get_or_init(|| {
+            let namespace = fs::read_link("/proc/self/ns/pid");
+            let first = namespace.is_ok_and(|link| link == Path::new(FIRST_PID_NAMESPACE));
+            first.then(|| mounts::read(Path::new("/proc/1/mountinfo")))
+        });
+        let same = |init: &&[Mount]| root(self.own()).is_some() && root(self.own()) == root(init);
+        init.as_deref().filter(same)
+    }
+
+    /// The mount that holds an open file or directory.
+    pub(super) fn mount_of(&self, open: BorrowedFd<'_>, path: &Path) -> Mount {
+        mount_among(self.own(), open, path)
     }
 
     /// Whether this process runs in a container of an engine: Docker, Podman and Kubernetes all mount
     /// `/etc/hosts` from outside. Marker files such as `/.dockerenv` outlive the container when its
     /// image becomes that of a virtual machine, and other engines write none.
     pub(super) fn in_container(&self) -> bool {
-        !self.on_the_machine() && self.own.iter().any(|mount| mount.point == Path::new("/etc/hosts"))
+        let hosts = |mount: &Mount| mount.point == Path::new("/etc/hosts");
+        self.own().iter().any(hosts) && self.machine().is_none()
     }
 
     pub(super) fn reach(&self, mount: &Mount) -> Reach {
         let machine = match mount.class() {
             Class::Untrusted => return Reach::Elsewhere,
             Class::Ephemeral => {
-                self.on_the_machine() && self.init.iter().any(|other| other.device == mount.device)
+                self.machine().is_some_and(|init| init.iter().any(|other| other.device == mount.device))
             }
             // With the storage drivers btrfs, zfs and vfs a container's own layers have a local type.
-            Class::Local => !(self.in_container() && mount.point == Path::new("/")),
+            Class::Local => !(mount.point == Path::new("/") && self.in_container()),
         };
         if machine { Reach::Machine } else { Reach::Container }
     }

@@ -1,6 +1,10 @@
 //! What can be said about the locks without taking them.
 
-use std::{fs, io, os::unix::fs::MetadataExt, time::Duration};
+use std::{
+    fs, io,
+    os::{fd::AsFd, unix::fs::MetadataExt},
+    time::Duration,
+};
 
 use serde::Serialize;
 
@@ -10,8 +14,7 @@ use super::{
     holder::{self, Content, Holder},
     joining::Site,
     lease::{protocol::Pulse, record::lock_name, view::LeaseView},
-    mounts::mount_of,
-    sharing::Reach,
+    sharing::{Reach, Surroundings},
     siblings::{lock_owner, state},
     worker_mode::WorkerConfig,
 };
@@ -125,8 +128,9 @@ pub(crate) fn status(config: &WorkerConfig) -> StageResult<LockStatus> {
 fn look(site: &Site<'_>, lease: &LeaseView) -> io::Result<LockView> {
     let file = flock::open_to_read(&site.lock_path)?;
     let found = file.metadata()?;
-    let mount = mount_of(std::os::fd::AsFd::as_fd(&file), &site.lock_path);
-    let reach = site.surroundings.reach(&mount);
+    let surroundings = Surroundings::default();
+    let mount = surroundings.mount_of(file.as_fd(), &site.lock_path);
+    let reach = surroundings.reach(&mount);
     let (lock_uuid, highest_token, described) = match holder::read(&file) {
         Ok(Content::Lock { lock_uuid, highest_token, holder }) => (lock_uuid, highest_token, holder),
         Ok(Content::Blank | Content::Foreign) | Err(_) => (None, 0, None),

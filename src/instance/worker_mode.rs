@@ -153,7 +153,7 @@ pub(crate) fn check(config: &WorkerConfig) -> Vec<StageError> {
         found.push(data_dir::inspect(lock_dir));
     }
     let mount = data_dir::mount_at(lock_dir.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new(".")));
-    let reach = Surroundings::read().reach(&mount);
+    let reach = Surroundings::default().reach(&mount);
     found.push(sharing::require(&mount, reach, &config.lock_path, &config.prefix, &config.allow_unshared));
     found.into_iter().filter_map(Result::err).collect()
 }

@@ -15,7 +15,10 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     ids::InstanceId,
-    instance::other_process::{OtherProcess, relock, unprivileged},
+    instance::{
+        other_process::{OtherProcess, relock, unprivileged},
+        testing::anywhere,
+    },
 };
 
 fn dir_and_path() -> (TempDir, PathBuf) {
@@ -25,7 +28,7 @@ fn dir_and_path() -> (TempDir, PathBuf) {
 }
 
 fn take(path: &Path) -> StageResult<Outcome> {
-    acquire(path, &|_| Ok(()))
+    acquire(path, &anywhere)
 }
 
 fn lock(path: &Path) -> FileLock {
@@ -265,13 +268,13 @@ fn a_file_that_is_replaced_while_it_is_locked_is_tried_again_within_bounds() {
         calls.set(0);
         let path = path.clone();
         let calls = &calls;
-        move |_: &Mount| {
+        move |open: BorrowedFd<'_>| {
             calls.set(calls.get() + 1);
             if calls.get() <= times {
                 fs::remove_file(&path)?;
                 fs::write(&path, "")?;
             }
-            Ok(())
+            anywhere(open)
         }
     };
     let outcome = acquire(&path, &replace_up_to(2)).unwrap();
@@ -299,7 +302,7 @@ fn a_file_system_that_grants_a_lock_twice_is_refused() {
 #[test]
 fn a_file_system_that_is_not_accepted_is_neither_locked_nor_written() {
     let (_dir, path) = dir_and_path();
-    let refuse = |mount: &Mount| Err(StageError::new(codes::LOCK_NOT_SHARED, mount.kind.clone()));
+    let refuse = |_: BorrowedFd<'_>| Err(StageError::new(codes::LOCK_NOT_SHARED, "not here"));
     assert_eq!(acquire(&path, &refuse).unwrap_err().failure_code(), codes::LOCK_NOT_SHARED);
     assert_eq!(fs::read(&path).unwrap(), b"");
     drop(lock(&path));
@@ -347,12 +350,12 @@ fn who_only_looks_is_waited_for_although_he_is_slow() {
     fs::write(&path, "").unwrap();
     let tries = Cell::new(0);
     let looking = Cell::new(Some(flock::looking(&path)));
-    let slow = |_: &Mount| {
+    let slow = |open: BorrowedFd<'_>| {
         tries.set(tries.get() + 1);
         if tries.get() > 2 * TRIES {
             looking.take();
         }
-        Ok(())
+        anywhere(open)
     };
     let outcome = acquire(&path, &slow).unwrap();
     assert!(matches!(outcome, Outcome::Acquired(_)), "{outcome:?}");

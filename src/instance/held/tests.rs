@@ -11,7 +11,7 @@ use crate::{
         },
         mounts::parse,
         other_process::OtherProcess,
-        testing::{locked_by_somebody, told},
+        testing::{anywhere, locked_by_somebody, told},
     },
 };
 
@@ -21,7 +21,7 @@ fn this(version: &str) -> Holder {
 
 /// Somebody who has the lock at `path`, and a look at the lease beside it.
 fn rival(path: &Path, lease: LeaseView) -> Rival {
-    let Outcome::Held(contest) = acquire(path, &|_| Ok(())).unwrap() else { panic!("not held") };
+    let Outcome::Held(contest) = acquire(path, &anywhere).unwrap() else { panic!("not held") };
     Rival::with_lock(contest, path.with_extension("lease.db"), lease)
 }
 

@@ -13,7 +13,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{Access, AtFlags, CWD},
+    fs::{Access, AtFlags, CWD, StatxAttributes, StatxFlags, statx},
     io::Errno,
 };
 
@@ -59,15 +59,27 @@ pub(super) fn exists(path: &Path) -> Result<bool, StoreError> {
 /// Refuses a lease of which one file is mounted from elsewhere. `SQLite` finds the others by their names, so two
 /// containers that share the database alone have a log and an index each, and never see each other's row.
 pub(super) fn require_one_mount(path: &Path) -> Result<(), StoreError> {
-    let files = SUFFIXES.map(|suffix| with_suffix(path, suffix));
-    match mounts::own().into_iter().find(|mount| files.contains(&mount.point)) {
-        Some(mount) => {
-            let name = mount.point.file_name().unwrap_or_default().display();
+    for file in SUFFIXES.map(|suffix| with_suffix(path, suffix)) {
+        if is_mounted(&file)? {
+            let name = file.file_name().unwrap_or_default().display();
             let what =
                 format!("cannot be shared: its file {name} is mounted alone; mount its whole directory");
-            Err(StoreError::Unsupported(what))
+            return Err(StoreError::Unsupported(what));
         }
-        None => Ok(()),
+    }
+    Ok(())
+}
+
+/// Whether something is mounted at just this path.
+fn is_mounted(path: &Path) -> Result<bool, StoreError> {
+    match statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty()) {
+        Ok(found) if found.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT) => {
+            Ok(found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+        }
+        Err(Errno::NOENT) => Ok(false),
+        // Kernels before 5.8 do not say (statx(2)); their list of mounts does.
+        Ok(_) | Err(Errno::NOSYS) => Ok(mounts::own().iter().any(|mount| mount.point == path)),
+        Err(error) => Err(failed(&error.into())),
     }
 }
 

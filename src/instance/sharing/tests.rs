@@ -22,12 +22,12 @@ const BTRFS_CONTAINER: &str = "\
 
 fn surroundings(first_pid_namespace: bool, own: &str, init: &str) -> Surroundings {
     let (own, init) = (mounts::parse(own.as_bytes()), mounts::parse(init.as_bytes()));
-    Surroundings { first_pid_namespace, own, init }
+    Surroundings { own: own.into(), init: first_pid_namespace.then_some(init).into() }
 }
 
 /// Who sees what is mounted at each of `points`.
 fn reaches(surroundings: &Surroundings, points: &[&str]) -> Vec<Reach> {
-    let at = |point: &str| surroundings.own.iter().find(|mount| mount.point == Path::new(point)).unwrap();
+    let at = |point: &str| surroundings.own().iter().find(|mount| mount.point == Path::new(point)).unwrap();
     points.iter().map(|point| surroundings.reach(at(point))).collect()
 }
 
@@ -83,7 +83,7 @@ fn the_operator_allows_a_file_system_by_its_type_and_nothing_else() {
     let container = surroundings(false, CONTAINER, CONTAINER);
     let refused = |allowed: &str| {
         let outcome =
-            require(&container.own[0], Reach::Container, Path::new("/app/app.lock"), "SHOP", allowed);
+            require(&container.own()[0], Reach::Container, Path::new("/app/app.lock"), "SHOP", allowed);
         outcome.err().map(|error| (error.failure_code().name, error.actions().join("\n")))
     };
     for allowed in ["overlay", "tmpfs, overlay"] {

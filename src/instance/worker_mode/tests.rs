@@ -92,7 +92,7 @@ fn where_nothing_is_allowed_only_a_shared_file_system_will_do() {
     let dir = tempfile::tempdir().unwrap();
     let config = WorkerConfig { allow_unshared: String::new(), ..config(&dir) };
     // Which it is depends on where the tests run, but the two must agree.
-    match Surroundings::read().reach(&mount_of_dir(dir.path())) {
+    match Surroundings::default().reach(&mount_of_dir(dir.path())) {
         Reach::Machine => assert!(acquire(&config).unwrap().lock().shared),
         Reach::Container | Reach::Elsewhere => assert_eq!(code(&config), "lock.not-shared"),
     }

@@ -21,7 +21,7 @@ use crate::instance::{
         store::LeaseStore,
     },
     other_process::relock,
-    testing::{TTL, locked_by_somebody},
+    testing::{TTL, anywhere, locked_by_somebody},
 };
 
 /// The time of a lease whose end is not waited for.
@@ -143,7 +143,7 @@ impl Cell {
         fs::create_dir(&config.data_dir).unwrap();
         let path = config.lock_path.as_path();
         // The lock file gets its identity, and a description of the one who will hold the lease.
-        let Outcome::Acquired(first) = file_lock::acquire(path, &|_| Ok(())).unwrap() else { panic!("held") };
+        let Outcome::Acquired(first) = file_lock::acquire(path, &anywhere).unwrap() else { panic!("held") };
         let this_lock = first.name();
         let info = Holder::this_process(InstanceId::mint(), "shop", "1.0");
         let described = match lock {
