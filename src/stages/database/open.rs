@@ -49,8 +49,8 @@ pub(super) fn reader(file: &Path) -> StageResult<Connection> {
         .and_then(|connection| {
             connection.pragma_update(None, "query_only", true)?;
             // SQLite opens the log, by its name, at the first query. That is to be now, not when the file may
-            // have been moved away.
-            connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+            // have been moved away. This one needs no schema, which is read when somebody asks for data.
+            connection.query_row("PRAGMA user_version", [], |_| Ok(()))?;
             Ok(connection)
         })
         .map_err(|error| sqlite_failed(&error, "open the database for reading", file))

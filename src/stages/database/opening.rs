@@ -48,6 +48,8 @@ pub(super) fn open_all(shared: &Arc<Shared>, plan: &Plan) -> StageResult<Opened>
     let mut connection =
         open::to_look(&looked.file, looked.has_log).map_err(|refused| looked.show(refused))?;
     shared.watch(&connection);
+    // After the connection, because what is declared last is dropped first.
+    let mut readers = Readers::start(shared, settings, &looked.file)?;
     let origin = origin::judge(&connection, settings, path)?;
     if !origin.empty {
         (plan.step)("check for damage".to_owned());
@@ -55,6 +57,8 @@ pub(super) fn open_all(shared: &Arc<Shared>, plan: &Plan) -> StageResult<Opened>
             .map_err(|refused| looked.show(refused))?;
     }
     open::to_write(&mut connection, path)?;
+    // While it is fenced and migrated, of which a connection that reads sees what is committed.
+    readers.open();
     (plan.step)("raise the fence".to_owned());
     fence::raise(&mut connection, &plan.worker, path)?;
     origin.mark(&mut connection, &plan.worker, path)?;
@@ -67,7 +71,7 @@ pub(super) fn open_all(shared: &Arc<Shared>, plan: &Plan) -> StageResult<Opened>
         migrate::run(&mut connection, plan, origin.seen, kept.as_deref(), &shared.cut)?;
     }
     (plan.step)("open for reading".to_owned());
-    let readers = Readers::start(shared, settings, &looked.file)?;
+    readers.ready()?;
     let place = Place { file: looked.file, identity: looked.identity };
     Ok(Opened { readers, connection, claim: looked.claim, place })
 }

@@ -10,7 +10,10 @@
 use std::{
     io,
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{Receiver, Sender, channel},
+    },
     thread::{Builder, JoinHandle},
     time::Duration,
 };
@@ -169,30 +172,71 @@ impl Shared {
 pub(super) struct Readers {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
+    /// One for each thread, which opens nothing before it is told to.
+    sound: Vec<Sender<()>>,
+    opened: Receiver<StageResult<()>>,
 }
 
 impl Readers {
+    /// Starts the threads, which takes some time, before it is known whether the file may be opened.
     pub(super) fn start(shared: &Arc<Shared>, settings: &SqliteDatabase, file: &Path) -> StageResult<Self> {
-        let mut readers = Self { shared: shared.clone(), threads: Vec::with_capacity(settings.readers) };
+        let (answer, opened) = channel();
+        let (threads, sound) = (Vec::with_capacity(settings.readers), Vec::with_capacity(settings.readers));
+        let mut readers = Self { shared: shared.clone(), threads, sound, opened };
         for number in 0..settings.readers {
-            let mut connection = open::reader(file)?;
-            shared.watch(&connection);
-            let (shared, busy_timeout) = (shared.clone(), settings.busy_timeout);
+            let (shared, answer, file) = (shared.clone(), answer.clone(), file.to_owned());
+            let (told, sound) = channel();
+            let busy_timeout = settings.busy_timeout;
             let thread = Builder::new()
                 .name(format!("solostart-db-reader-{number}"))
                 .spawn(move || {
                     busy::wait_at_most(busy_timeout, shared.cut.clone());
-                    shared.reads.serve(&mut connection);
+                    if sound.recv().is_ok() {
+                        read_until_closed(&shared, &file, answer);
+                    }
                 })
                 .map_err(no_thread)?;
             readers.threads.push(thread);
+            readers.sound.push(told);
         }
         Ok(readers)
     }
+
+    /// Lets each open a connection to a file that is sound, while the writer goes on with what it has to do.
+    pub(super) fn open(&mut self) {
+        for told in self.sound.drain(..) {
+            // A thread that has ended is missed where its answer is.
+            let _ended = told.send(());
+        }
+    }
+
+    /// Waits until all of them are open.
+    pub(super) fn ready(&self) -> StageResult<()> {
+        let ended_early = || Err(StageError::from("the thread of a reader panicked"));
+        self.threads.iter().try_for_each(|_| self.opened.recv().unwrap_or_else(|_| ended_early()))
+    }
+}
+
+/// A reader's thread, from its first to its last breath.
+fn read_until_closed(shared: &Shared, file: &Path, answer: Sender<StageResult<()>>) {
+    let mut connection = match open::reader(file) {
+        Ok(connection) => connection,
+        Err(error) => {
+            // A writer that failed meanwhile does not wait for the answer any more.
+            let _unheard = answer.send(Err(error));
+            return;
+        }
+    };
+    shared.watch(&connection);
+    let _unheard = answer.send(Ok(()));
+    // Whoever waits for all answers hears of a thread that ends without one.
+    drop(answer);
+    shared.reads.serve(&mut connection);
 }
 
 impl Drop for Readers {
     fn drop(&mut self) {
+        self.sound.clear();
         self.shared.reads.close();
         for thread in self.threads.drain(..) {
             // A reader contains the panics of its closures, and has nothing else to tell.
