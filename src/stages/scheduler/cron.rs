@@ -14,7 +14,7 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use tokio::sync::oneshot;
+use tokio::sync::SetOnce;
 use tokio_cron_scheduler::{Job as CronJob, JobScheduler};
 use tokio_util::sync::CancellationToken;
 
@@ -74,39 +74,43 @@ pub(super) fn now() -> DateTime<Utc> {
 pub(super) struct Cron {
     stop: CancellationToken,
     done: CancellationToken,
+    /// Whether the beat was set going, or why it could not be.
+    begun: Arc<SetOnce<Result<(), String>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Cron {
-    /// Starts the thread; the receiver is told whether it goes on.
-    pub(super) fn start(entries: Vec<Entry>) -> StageResult<(Self, oneshot::Receiver<StageResult<()>>)> {
-        let (stop, done) = (CancellationToken::new(), CancellationToken::new());
-        let (ready, answer) = oneshot::channel();
-        let (stopped, ended) = (stop.clone(), done.clone());
+    /// Starts the thread, and does not wait until it beats, which takes as long as everything else that a scheduler
+    /// has to do at its start: [`goes_on`](Self::goes_on) does.
+    pub(super) fn start(entries: Vec<Entry>) -> StageResult<Self> {
+        let (stop, done, begun) = (CancellationToken::new(), CancellationToken::new(), Arc::default());
+        let (stopped, ended, told) = (stop.clone(), done.clone(), Arc::clone(&begun));
         let thread = Builder::new().name("solostart-cron".to_owned()).spawn(move || {
             // Set off by the end of the thread, however that comes.
             let _ended = ended.drop_guard();
-            let runtime = match tokio::runtime::Builder::new_current_thread().enable_time().build() {
-                Ok(runtime) => runtime,
-                Err(error) => {
-                    let _unheard = ready.send(Err(error.into()));
-                    return;
-                }
-            };
-            runtime.block_on(async {
-                let started = schedule(entries).await;
-                let goes_on = started.is_ok();
-                if ready.send(started).is_ok() && goes_on {
-                    stopped.cancelled().await;
-                }
-            });
+            if let Err(error) = beat_until(&stopped, entries, &told) {
+                // It is set once, and an error after that is none of the beginning's.
+                let _begun_already = told.set(Err(error.to_string()));
+            }
         })?;
-        Ok((Self { stop, done, thread: Mutex::new(Some(thread)) }, answer))
+        Ok(Self { stop, done, begun, thread: Mutex::new(Some(thread)) })
     }
 
-    /// Whether the thread has ended.
-    pub(super) fn is_over(&self) -> bool {
-        self.done.is_cancelled()
+    /// Waits until the beat was set going, and says whether it still goes on.
+    ///
+    /// # Errors
+    /// It could not be set going, or its thread has ended.
+    pub(super) async fn goes_on(&self) -> StageResult<()> {
+        let begun = tokio::select! {
+            biased;
+            begun = self.begun.wait() => begun.clone(),
+            () = self.done.cancelled() => Ok(()),
+        };
+        begun.map_err(|why| StageError::from(format!("the clock of the cron jobs does not run: {why}")))?;
+        if self.done.is_cancelled() {
+            return Err(StageError::from("the thread that runs the cron jobs has ended"));
+        }
+        Ok(())
     }
 
     /// Ends the thread and everything that was spawned on it.
@@ -125,6 +129,21 @@ impl Drop for Cron {
     }
 }
 
+/// The thread's work, in a runtime of its own.
+fn beat_until(
+    stopped: &CancellationToken,
+    entries: Vec<Entry>,
+    begun: &SetOnce<Result<(), String>>,
+) -> StageResult<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    runtime.block_on(async {
+        schedule(entries).await?;
+        let _set_here_alone = begun.set(Ok(()));
+        stopped.cancelled().await;
+        Ok(())
+    })
+}
+
 /// Sets the beat going. What is spawned here keeps itself alive until the runtime is dropped.
 async fn schedule(mut entries: Vec<Entry>) -> StageResult<()> {
     let mut scheduler = JobScheduler::new().await?;
@@ -136,7 +155,7 @@ async fn schedule(mut entries: Vec<Entry>) -> StageResult<()> {
     let id = scheduler.add(CronJob::new_async("* * * * * *", beat)?).await?;
     // One that it does not want it deletes without a word.
     if scheduler.next_tick_for_job(id).await?.is_none() {
-        return Err(StageError::from("the clock of the cron jobs does not run"));
+        return Err(StageError::from("its only job was refused"));
     }
     Ok(scheduler.start().await?)
 }

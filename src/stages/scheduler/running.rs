@@ -104,8 +104,8 @@ impl<N: Clone + Send + Sync + 'static> Stage for Scheduler<N> {
             }
             return Ok(JobScheduler { jobs, in_flight, cron: None, ticks });
         }
-        let cron = start_cron(&cx, crons).await?;
-        // From here on nothing can fail or wait, so there is nothing more to undo.
+        // It ends when it is dropped, and from here on nothing can fail or wait, so there is nothing to undo.
+        let cron = if crons.is_empty() { None } else { Some(Cron::start(crons)?) };
         for (period, job) in timers {
             in_flight.spawn_on(every(period, job, in_flight.clone()), &Handle::current());
         }
@@ -126,29 +126,10 @@ impl<N: Clone + Send + Sync + 'static> Stage for Scheduler<N> {
 
     async fn health(&self, scheduler: Arc<JobScheduler>) -> StageResult<()> {
         match &scheduler.cron {
-            Some(cron) if cron.is_over() => {
-                Err(StageError::from("the thread that runs the cron jobs has ended"))
-            }
-            Some(_) | None => Ok(()),
+            Some(cron) => cron.goes_on().await,
+            None => Ok(()),
         }
     }
-}
-
-/// Starts the thread for cron jobs if there are any, and makes sure that it ends with a start that fails.
-async fn start_cron(cx: &StageContext, entries: Vec<cron::Entry>) -> StageResult<Option<Arc<Cron>>> {
-    if entries.is_empty() {
-        return Ok(None);
-    }
-    cx.step("start the clock of the cron jobs");
-    let (cron, ready) = Cron::start(entries)?;
-    let cron = Arc::new(cron);
-    let undo = cron.clone();
-    cx.on_rollback(async move || {
-        undo.stop().await;
-        Ok(())
-    });
-    ready.await.map_err(|_| StageError::from("the thread for cron jobs ended early"))??;
-    Ok(Some(cron))
 }
 
 /// Says that a job is due once in each period, until the stage stops.
@@ -174,7 +155,7 @@ async fn every(period: Duration, job: Arc<Job>, in_flight: Arc<InFlight>) {
 pub struct JobScheduler {
     jobs: Vec<Arc<Job>>,
     in_flight: Arc<InFlight>,
-    cron: Option<Arc<Cron>>,
+    cron: Option<Cron>,
     ticks: Ticks,
 }
 
