@@ -25,8 +25,6 @@ use rustix::{
 };
 use serde::{Deserialize, Serialize};
 
-use tokio_util::sync::CancellationToken;
-
 use crate::{clock::boot_time, settings::paths::run_dirs, startup::Startup};
 
 /// A service that has not said for so long that it runs does not, or not well. It says so every second.
@@ -70,8 +68,7 @@ pub(crate) struct Places {
 impl Places {
     /// The places of an application's file.
     pub(crate) fn of(startup: &Startup) -> Self {
-        let lock_path = startup.worker_config(CancellationToken::new()).lock_path;
-        Self::new(run_dirs(&startup.env()), startup.name(), &lock_path)
+        Self::new(run_dirs(&startup.env()), startup.name(), &startup.lock_path())
     }
 
     /// The places under `bases` for the service with this name and this lock. Several services of one name may

@@ -37,6 +37,11 @@ pub(super) fn twin(name: &str) -> String {
     format!("{name}_FILE")
 }
 
+/// The name of the variable whose twin `name` would be.
+pub(super) fn plain(name: &str) -> Option<&str> {
+    name.strip_suffix("_FILE")
+}
+
 /// Looks `name` up, and its `_FILE` twin if the form takes one. `None` means unset.
 pub(super) fn lookup(env: &Env, name: &str, takes_file: bool) -> Result<Option<Found>, EnvProblem> {
     let twin = takes_file.then(|| twin(name));

@@ -7,7 +7,11 @@ use std::{
 
 use strsim::osa_distance;
 
-use super::{file::twin, problems::EnvWarning, var::VariableInfo};
+use super::{
+    file::{plain, twin},
+    problems::EnvWarning,
+    var::VariableInfo,
+};
 
 /// How many unknown variables are named one by one.
 const NAMED_LIMIT: usize = 20;
@@ -49,16 +53,17 @@ pub(super) fn warnings<'v>(
     known: &BTreeMap<String, VariableInfo>,
     set: impl Iterator<Item = (Cow<'v, str>, Cow<'v, str>)>,
 ) -> Vec<EnvWarning> {
-    let mut set = set.peekable();
-    if set.peek().is_none() {
+    let takes_file = |name: &str| known.get(name).is_some_and(|each| each.takes_file);
+    let is_known = |name: &str| known.contains_key(name) || plain(name).is_some_and(takes_file);
+    let unknown: Vec<Cow<'v, str>> = set
+        .filter(|(name, value)| !is_known(name) && !is_service_link(name, value))
+        .map(|(name, _)| name)
+        .collect();
+    if unknown.is_empty() {
         return Vec::new();
     }
     let twins = known.values().filter(|each| each.takes_file).map(|each| twin(&each.name));
     let names: BTreeSet<String> = known.keys().cloned().chain(twins).collect();
-    let unknown: Vec<Cow<'v, str>> = set
-        .filter(|(name, value)| !names.contains(name.as_ref()) && !is_service_link(name, value))
-        .map(|(name, _)| name)
-        .collect();
     let named = unknown.iter().take(NAMED_LIMIT).map(|name| {
         let text = match nearest(name, prefix, &names) {
             Some(meant) => format!("unknown; did you mean {meant}?"),

@@ -1,6 +1,6 @@
 //! The lock behind `worker-mode`: how the environment wants it taken, and taking it.
 
-use std::{ffi::OsStr, sync::Arc, time::Duration};
+use std::{ffi::OsStr, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
@@ -103,18 +103,23 @@ impl Startup {
         self
     }
 
+    /// Where the lock file is, or would be.
+    pub(crate) fn lock_path(&self) -> PathBuf {
+        let default = database_path(&self.env).with_extension("lock");
+        self.env
+            .var("LOCK_PATH")
+            .describe("The lock file. It must be where every instance of the service sees it.")
+            .example("/data/app.lock")
+            .path()
+            .default(default)
+    }
+
     /// What the locks need to know. `given_up` ends a wait for them.
     pub(crate) fn worker_config(&self, given_up: CancellationToken) -> WorkerConfig {
         let env = self.env.clone();
         let wait = self.lock_wait();
         let data_dir = self.data_dir();
-        let database = database_path(&env);
-        let lock_path = env
-            .var("LOCK_PATH")
-            .describe("The lock file. It must be where every instance of the service sees it.")
-            .example("/data/app.lock")
-            .path()
-            .default(database.with_extension("lock"));
+        let lock_path = self.lock_path();
         let allow_unshared = env
             .var("ALLOW_UNSHARED_LOCK")
             .describe("File system types on which the lock is accepted although it may exclude nobody.")
