@@ -5,13 +5,13 @@
 //! The locks are private, and this bench reaches them only as an application does. So *acquire* is the start of a
 //! `Startup` that has no stages but the library's own, from its declaration until it is ready, and the same without the
 //! locks stands beside it; *refuse* is the failure of such a start, with its report, where another one of this process
-//! has the locks. A *renewal* cannot be asked for: the lease's own thread does it every few seconds, and what that costs
-//! is in the processor time that the bench `process` reports. What stands in for it here is what an application does
-//! again and again: ask its guard, and write behind the fence, each beside the transaction that a renewal by hand is.
-//! Takeover after `kill -9` and the refusal of whole processes are measured by `scripts/attack`.
+//! has the locks. *Keep* is what is done again and again: a renewal (`renewals`), asking the guard, and writing behind the
+//! fence. Takeover after `kill -9` and the refusal of whole processes are measured by `scripts/attack`.
 
 #![allow(clippy::expect_used, reason = "a bench may fail")]
 #![allow(clippy::disallowed_methods, reason = "the raw lock is the library's own floor")]
+
+mod renewals;
 
 use std::{
     fs::{File, OpenOptions},
@@ -21,7 +21,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{Criterion, criterion_group};
 use rusqlite::{Connection, config::DbConfig};
 use solostart::{
     Env, Running, Startup, WorkerMode,
@@ -52,8 +52,18 @@ fn runtime() -> Runtime {
 
 /// An application whose files are in this directory, whatever file system that is on.
 fn startup(dir: &Path, mode: WorkerMode) -> Startup {
+    configured(dir, mode, [])
+}
+
+/// The same with further settings, as the only worker.
+fn startup_with<const N: usize>(dir: &Path, settings: [(&str, &str); N]) -> Startup {
+    configured(dir, WorkerMode::Single, settings)
+}
+
+fn configured<const N: usize>(dir: &Path, mode: WorkerMode, settings: [(&str, &str); N]) -> Startup {
     let dir = dir.to_str().expect("it is text");
-    let mut startup = Startup::new("bench", Env::from_vars("BENCH", [("BENCH_DATA_DIR", dir)]), mode);
+    let vars = [("BENCH_DATA_DIR", dir)].into_iter().chain(settings);
+    let mut startup = Startup::new("bench", Env::from_vars("BENCH", vars), mode);
     startup.allow_unshared_lock("overlay,tmpfs");
     startup
 }
@@ -217,4 +227,9 @@ criterion_group! {
         .measurement_time(Duration::from_secs(2)).without_plots();
     targets = acquire, refuse, keep
 }
-criterion_main!(locks);
+
+fn main() {
+    locks();
+    renewals::measure();
+    Criterion::default().configure_from_args().final_summary();
+}
