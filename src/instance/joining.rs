@@ -1,6 +1,6 @@
 //! Both locks together: first the file, then the lease, and neither without the other.
 
-use std::{os::fd::BorrowedFd, path::PathBuf, sync::Arc};
+use std::{cell::Cell, os::fd::BorrowedFd, path::PathBuf, sync::Arc};
 
 use super::{
     file_lock::{self, FileLock, Outcome},
@@ -58,11 +58,13 @@ impl<'a> Site<'a> {
     /// Tries once to take both, without waiting for anybody who is known to be alive.
     pub(super) fn attempt(&self) -> StageResult<Attempt> {
         let (prefix, allowed) = (self.config.prefix.as_str(), self.config.allow_unshared.as_str());
-        // As it is now: something may have been mounted since the last attempt.
-        let surroundings = Surroundings::default();
+        let reach = Cell::new(Reach::Elsewhere);
         let accept = |open: BorrowedFd<'_>| {
+            // As it is now: something may have been mounted since the last try.
+            let surroundings = Surroundings::default();
             let mount = surroundings.mount_of(open, &self.lock_path);
-            sharing::require(&mount, surroundings.reach(&mount), &self.lock_path, prefix, allowed)?;
+            reach.set(surroundings.reach(&mount));
+            sharing::require(&mount, reach.get(), &self.lock_path, prefix, allowed)?;
             Ok(mount)
         };
         let lock = match file_lock::acquire(&self.lock_path, &accept)? {
@@ -73,7 +75,7 @@ impl<'a> Site<'a> {
                 return Ok(Attempt::Rival(Box::new(rival)));
             }
         };
-        let reach = surroundings.reach(&lock.mount);
+        let reach = reach.get();
         match self.join(&lock, reach) {
             Ok(Joined::Held { heartbeat, lease, guard, took_over }) => {
                 let lease_path = self.lease_path.clone();

@@ -31,7 +31,7 @@ pub(super) enum Reach {
 
 /// What decides whether a mount belongs to the machine or to a container, as it is at one time.
 ///
-/// The kernel writes a list of mounts anew for whoever reads it, which takes a tenth of a millisecond. So each is
+/// The kernel writes a list of mounts anew for whoever reads it, which takes up to a tenth of a millisecond. So each is
 /// read once, and only where something depends on it.
 #[derive(Default)]
 pub(super) struct Surroundings {

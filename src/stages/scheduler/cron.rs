@@ -80,8 +80,7 @@ pub(super) struct Cron {
 }
 
 impl Cron {
-    /// Starts the thread, and does not wait until it beats, which takes as long as everything else that a scheduler
-    /// has to do at its start: [`goes_on`](Self::goes_on) does.
+    /// Starts the thread, and does not wait until it beats: [`goes_on`](Self::goes_on) does.
     pub(super) fn start(entries: Vec<Entry>) -> StageResult<Self> {
         let (stop, done, begun) = (CancellationToken::new(), CancellationToken::new(), Arc::default());
         let (stopped, ended, told) = (stop.clone(), done.clone(), Arc::clone(&begun));
