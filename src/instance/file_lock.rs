@@ -99,7 +99,8 @@ pub(super) enum Doubt {
 /// Finds out on which mount an open file lies, and judges it.
 pub(super) type Accept<'a> = &'a dyn Fn(BorrowedFd<'_>) -> StageResult<Mount>;
 
-/// Tries to take the lock on `path`, without waiting. `accept` is asked before anything is locked or written.
+/// Tries to take the lock on `path`, without waiting for a holder; who only looks at it is waited for, a second or so at
+/// most. `accept` is asked before anything is locked or written.
 ///
 /// # Errors
 /// `lock.unsupported` where it cannot be told who has the lock or where the path names something other

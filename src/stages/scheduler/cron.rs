@@ -135,12 +135,13 @@ fn beat_until(
     begun: &SetOnce<Result<(), String>>,
 ) -> StageResult<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-    runtime.block_on(async {
+    let beating = async {
         schedule(entries).await?;
         let _set_here_alone = begun.set(Ok(()));
-        stopped.cancelled().await;
-        Ok(())
-    })
+        std::future::pending().await
+    };
+    // Also a beginning that hangs ends at once where the stage is to stop.
+    runtime.block_on(stopped.run_until_cancelled(beating)).unwrap_or(Ok(()))
 }
 
 /// Sets the beat going. What is spawned here keeps itself alive until the runtime is dropped.

@@ -337,3 +337,18 @@ async fn a_run_that_blocks_its_thread_is_named_and_does_not_keep_the_stop() {
     assert_eq!(error.to_string(), "jobs that did not end in time and block their thread: blocking");
     drop(release);
 }
+
+#[tokio::test]
+async fn a_clock_says_that_it_goes_on_once_it_beats_and_no_more_once_it_is_stopped() {
+    let clock = cron::Cron::start(Vec::new()).unwrap();
+    clock.goes_on().await.unwrap();
+    clock.stop().await;
+    assert!(clock.goes_on().await.unwrap_err().to_string().contains("has ended"));
+}
+
+#[tokio::test]
+async fn a_clock_that_is_stopped_before_it_beats_ends_all_the_same() {
+    let clock = cron::Cron::start(Vec::new()).unwrap();
+    clock.stop().await;
+    assert!(clock.goes_on().await.is_err());
+}
