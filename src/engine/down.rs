@@ -142,11 +142,11 @@ impl Engine {
             self.stop_problem(id, StopHook::Stop, "engine defect: a stage is up without its output");
             return;
         };
-        self.change(id, Change::Stop);
+        let now = Instant::now();
+        self.change_at(id, Change::Stop, now);
         let span = info_span!(target: "solostart", "stop", stage = %self.name(id));
         self.board.cell(id).set_span(span.clone());
         self.board.emit_of(id, &Event::StageStopping { stage: self.name(id) });
-        let now = Instant::now();
         let left = deadline.saturating_duration_since(now);
         let slice = self.tasks.heights().share(id, self.limits.shutdown).of(left);
         let spec = &mut self.specs[id.index()];

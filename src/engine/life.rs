@@ -39,6 +39,7 @@ impl Engine {
         if !self.start(&mut commands, &mut ready).instrument(span.clone()).await {
             return self.roll_back(ready).instrument(span).await;
         }
+        self.tasks.end_idle();
         self.board.set_phase(Phase::Ready);
         let took = self.board.ready_after().unwrap_or_default();
         span.in_scope(|| self.board.emit(&Event::Ready { took }));

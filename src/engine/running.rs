@@ -187,15 +187,14 @@ impl Running {
     /// # Cancel safety
     /// Dropping the future drops the handle, which asks the service to stop.
     pub async fn wait(self) -> StopReport {
-        let timeline = self.status().timeline();
-        let task = self.task;
-        match task.await {
+        let status = self.status();
+        match self.task.await {
             Ok(report) => report,
             Err(error) => StopReport {
                 reason: StopReason::Failed,
                 failure: Some(failure("startup", FailurePhase::Serve, defect(&error.to_string()))),
                 summary: StopSummary::default(),
-                timeline,
+                timeline: status.timeline(),
             },
         }
     }

@@ -1,8 +1,16 @@
 //! The tasks that run hooks: at most one for each stage at a time, and one channel by which all of them report,
-//! so that the engine hears everything in the order in which it happened.
+//! so that the engine hears everything in the order in which it happened. A task whose work has ended may do that of
+//! another stage next.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError, Weak},
+    task::{Context, Poll},
+    time::Duration,
+};
 
+use futures_util::task::AtomicWaker;
 use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::{budget::Heights, down, up};
@@ -65,36 +73,114 @@ impl Drop for ToEngine {
     }
 }
 
+/// How many tasks stay for another job when theirs has ended, until the start or the stop is over.
+///
+/// To hand a job over costs less than to begin and to end a task (docs/performance.md). Few graphs are wider, and one
+/// that is, such as a fan of 100,000, shall not keep as many tasks as it has stages.
+const STAYING: usize = 64;
+
+type Job = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Where a task that stays finds what it is to do next.
+#[derive(Default)]
+struct Desk {
+    next: Mutex<Option<Job>>,
+    waker: AtomicWaker,
+}
+
+impl Desk {
+    fn put(&self, job: Job) {
+        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(job);
+        self.waker.wake();
+    }
+
+    fn take(&self) -> Option<Job> {
+        self.next.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// A task that does one job after another, until it is aborted. It gives way to others after each.
+struct Stays {
+    desk: Arc<Desk>,
+    job: Option<Job>,
+}
+
+impl Future for Stays {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        // Before the look, or a job that is put down in between would wake nobody.
+        self.desk.waker.register(cx.waker());
+        if self.job.is_none() {
+            self.job = self.desk.take();
+        }
+        if let Some(job) = &mut self.job
+            && job.as_mut().poll(cx).is_ready()
+        {
+            self.job = None;
+        }
+        Poll::Pending
+    }
+}
+
+/// A task that runs, or waits for another job.
+struct HookTask {
+    task: JoinHandle<()>,
+    /// Of a task that stays, which is its owner: whatever ends it drops the job with it that it did not come to take, and
+    /// the engine hears that this is lost.
+    desk: Option<Weak<Desk>>,
+}
+
 /// The tasks that run.
 pub(super) struct HookTasks {
     common: Arc<Common>,
     told: mpsc::UnboundedReceiver<Told>,
-    running: Vec<Option<JoinHandle<()>>>,
+    running: Vec<Option<HookTask>>,
+    /// How many of them run.
     count: usize,
+    /// Those that stay and have nothing to do.
+    idle: Vec<HookTask>,
+    /// How many there are that stay, idle or not.
+    staying: usize,
 }
 
 impl HookTasks {
     pub(super) fn new(heights: Heights, shutdown: Duration, stages: usize) -> Self {
         let (sender, told) = mpsc::unbounded_channel();
         let common = Arc::new(Common { told: sender, shutdown, heights });
-        Self { common, told, running: std::iter::repeat_with(|| None).take(stages).collect(), count: 0 }
+        let running = std::iter::repeat_with(|| None).take(stages).collect();
+        Self { common, told, running, count: 0, idle: Vec::new(), staying: 0 }
     }
 
     pub(super) fn heights(&self) -> &Heights {
         &self.common.heights
     }
 
-    /// Runs the one task of a stage. Its last word is [`ToEngine::end`].
+    /// Runs a stage's work, of which there is at most one at a time. Its last word is [`ToEngine::end`].
     pub(super) fn spawn<F: Future<Output = ()> + Send + 'static>(
         &mut self,
         id: StageId,
         work: impl FnOnce(ToEngine) -> F,
     ) {
         let to_engine = ToEngine { id, common: self.common.clone(), ended: false };
-        // A `JoinSet` would do the same and cost more: it makes a waker for each task, and what a task tells before
-        // its end would come by another way.
-        #[expect(clippy::disallowed_methods, reason = "kept in `running`, and aborted with it")]
-        let task = tokio::spawn(work(to_engine));
+        let work = work(to_engine);
+        let task = match self.idle.pop() {
+            Some(idle) => {
+                let desk = idle.desk.as_ref().and_then(Weak::upgrade);
+                // Where the runtime has ended that task, the job is dropped in here, and a destructor may panic.
+                let _lost = contain(move || desk.map(|desk| desk.put(Box::pin(work))));
+                idle
+            }
+            None if self.staying < STAYING => {
+                self.staying += 1;
+                let desk = Arc::<Desk>::default();
+                HookTask {
+                    desk: Some(Arc::downgrade(&desk)),
+                    task: spawn(Stays { desk, job: Some(Box::pin(work)) }),
+                }
+            }
+            None => HookTask { desk: None, task: spawn(work) },
+        };
         self.running[id.index()] = Some(task);
         self.count += 1;
     }
@@ -111,20 +197,45 @@ impl HookTasks {
         let told = self.told.recv().await?;
         match &told {
             Told::Failure(..) => {}
-            Told::Start { id, .. } | Told::Stop { id, .. } | Told::Lost(id) => {
-                self.running[id.index()] = None;
+            Told::Start { id, .. } | Told::Stop { id, .. } => {
+                let task = self.running[id.index()].take();
+                self.idle.extend(task.filter(|task| task.desk.is_some()));
+                self.count -= 1;
+            }
+            Told::Lost(id) => {
+                // Nothing is known of a task that told nothing: it gets no other job.
+                if let Some(HookTask { task, desk }) = self.running[id.index()].take() {
+                    task.abort();
+                    self.staying -= usize::from(desk.is_some());
+                }
                 self.count -= 1;
             }
         }
         Some(told)
     }
 
-    /// Drops whatever still runs, as far as it comes to a point where it waits.
-    pub(super) fn abort_all(&self) {
-        for task in self.running.iter().flatten() {
-            task.abort();
+    /// Ends the tasks that have nothing to do.
+    pub(super) fn end_idle(&mut self) {
+        for idle in self.idle.drain(..) {
+            idle.task.abort();
+            self.staying -= 1;
         }
     }
+
+    /// Drops whatever still runs, as far as it comes to a point where it waits.
+    pub(super) fn abort_all(&mut self) {
+        self.end_idle();
+        for running in self.running.iter().flatten() {
+            running.task.abort();
+        }
+    }
+}
+
+/// A `JoinSet` would do the same and cost more: it makes a waker for each task, and what a task tells before its end
+/// would come by another way.
+#[expect(clippy::disallowed_methods, reason = "kept in `HookTasks`, and aborted with it")]
+fn spawn(work: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+    tokio::spawn(work)
 }
 
 impl Drop for HookTasks {
@@ -139,67 +250,4 @@ impl Drop for HookTasks {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const STAGE: StageId = StageId(0);
-
-    fn tasks() -> HookTasks {
-        let graph = crate::graph::Graph::default().sound().unwrap();
-        let board = crate::contract::board::Board::new(graph, Vec::new(), None);
-        HookTasks::new(Heights::new(&board), Duration::from_secs(1), 1)
-    }
-
-    #[tokio::test]
-    async fn a_task_that_panics_or_is_aborted_is_heard_of_once() {
-        let mut tasks = tasks();
-        tasks.spawn(STAGE, |to_engine| async move {
-            let _held = to_engine;
-            panic!("a defect of the engine");
-        });
-        assert!(matches!(tasks.told().await, Some(Told::Lost(STAGE))));
-        assert!(tasks.is_empty());
-
-        tasks.spawn(STAGE, |to_engine| async move {
-            let _held = to_engine;
-            std::future::pending::<()>().await;
-        });
-        assert!(!tasks.is_empty());
-        tasks.abort_all();
-        assert!(matches!(tasks.told().await, Some(Told::Lost(STAGE))));
-        assert!(tasks.is_empty());
-    }
-
-    #[tokio::test]
-    async fn what_still_runs_ends_with_the_tasks() {
-        let (alive, ended) = tokio::sync::oneshot::channel::<()>();
-        let mut tasks = tasks();
-        tasks.spawn(STAGE, |to_engine| async move {
-            let _held = (alive, to_engine);
-            std::future::pending::<()>().await;
-        });
-        drop(tasks);
-        assert!(ended.await.is_err(), "its sender was dropped");
-    }
-
-    #[tokio::test]
-    async fn a_resource_that_came_too_late_is_dropped_with_the_tasks_and_its_panic_goes_nowhere() {
-        struct PanicsWhenDropped;
-
-        impl Drop for PanicsWhenDropped {
-            fn drop(&mut self) {
-                panic!("in drop");
-            }
-        }
-
-        let mut tasks = tasks();
-        tasks.spawn(STAGE, |to_engine| async move {
-            let outcome = up::Outcome::Acquired(Arc::new(PanicsWhenDropped), tokio::time::Instant::now());
-            to_engine.end(Told::Start { id: STAGE, outcome, problems: Vec::new() });
-        });
-        // The one thread of this runtime plays the task here, and nobody hears what it tells.
-        tokio::task::yield_now().await;
-        assert_eq!(tasks.told.len(), 1);
-        drop(tasks);
-    }
-}
+mod tests;

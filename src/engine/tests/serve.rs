@@ -43,6 +43,20 @@ async fn serve_runs_after_every_stage_and_ends_before_any_stops() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn no_task_of_the_start_stays_while_the_service_runs() {
+    let (log, mut plan) = (Log::default(), Plan::new());
+    let base = plan.builder("base", (), up).required();
+    for each in 0..200 {
+        plan.builder(format!("s{each}"), base, async |_: StageContext, _: Arc<u32>| Ok(())).required();
+    }
+    let running = start(plan, &log).await.unwrap();
+    // Time moves only when no task can go on.
+    sleep(secs(1)).await;
+    assert_eq!(tokio::runtime::Handle::current().metrics().num_alive_tasks(), 1, "the engine's own");
+    assert!(running.shutdown("enough").await.is_clean());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_serve_that_returns_ends_the_service() {
     let (log, mut plan) = (Log::default(), Plan::new());
     let base = plan.builder("base", (), up).required();
