@@ -13,7 +13,10 @@ use std::{
 };
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use futures_util::future::BoxFuture;
+use futures_util::{
+    FutureExt, TryFutureExt,
+    future::{BoxFuture, lazy},
+};
 
 use crate::{
     codes::GRAPH_INVALID,
@@ -195,10 +198,8 @@ where
     Fut: Future<Output = StageResult<T>> + Send + 'static,
     V: Send + 'static,
 {
-    async fn call(self, cx: StageContext, values: V) -> StageResult<T> {
-        // An async function does nothing before it is polled, so a panic of the hook's synchronous part is
-        // contained too.
-        self(cx, values).await
+    fn call(self, cx: StageContext, values: V) -> impl Future<Output = StageResult<T>> + Send {
+        self(cx, values)
     }
 }
 
@@ -233,7 +234,10 @@ where
             Some(copy) => (copy(typed.hook.as_ref()?), typed.values.clone()?),
             None => (typed.hook.take()?, typed.values.take()?),
         };
-        Some(Box::pin(async move { Ok(Arc::new(hook.call(cx, values).await?) as Output) }))
+        // The hook is called by the first poll, which contains a panic of its synchronous part and which the watchdog
+        // sees. An async block would do that too, and keep what the hook owns three times over.
+        let future = lazy(move |_| hook.call(cx, values)).flatten();
+        Some(Box::pin(future.map_ok(|output| Arc::new(output) as Output)))
     }
 
     fn delays(&self) -> Box<dyn Iterator<Item = Duration> + Send> {
