@@ -222,8 +222,8 @@ impl GuardKeeper {
     }
 
     /// A guard for an application that opted out of the single-worker rule.
-    pub(crate) fn unrestricted() -> Self {
-        Self::new(InstanceId::mint(), false)
+    pub(crate) fn unrestricted(process: InstanceId) -> Self {
+        Self::new(process, false)
     }
 
     fn new(holder: InstanceId, exclusive: bool) -> Self {

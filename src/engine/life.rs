@@ -39,7 +39,6 @@ impl Engine {
         if !self.start(&mut commands, &mut ready).instrument(span.clone()).await {
             return self.roll_back(ready).instrument(span).await;
         }
-        self.tasks.end_idle();
         self.board.set_phase(Phase::Ready);
         let took = self.board.ready_after().unwrap_or_default();
         span.in_scope(|| self.board.emit(&Event::Ready { took }));
@@ -47,6 +46,7 @@ impl Engine {
         drop(span);
         // If nobody waits for the answer any more, every handle is gone, and `commands` says so next.
         let _nobody_waits = ready.send(Ok(()));
+        self.tasks.end_idle();
         self.serve(&mut commands).await
     }
 

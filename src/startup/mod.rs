@@ -93,13 +93,14 @@ impl Startup {
             plan.problems.push(GraphProblem::InvalidName(name.escape_debug().take(80).collect()));
         }
         let taking = Taking::default();
-        let worker = worker_mode::add(&mut plan, taking.clone());
+        let instance = InstanceId::mint();
+        let worker = worker_mode::add(&mut plan, taking.clone(), instance);
         plan.set_root(worker);
         Self {
             name: name.to_owned(),
             version: None,
             env: env.for_application(name),
-            instance: InstanceId::mint(),
+            instance,
             plan,
             mode,
             declared: lock::Declared::default(),

@@ -10,6 +10,7 @@ use crate::{
         needs::Handle,
     },
     engine::plan::Plan,
+    ids::InstanceId,
 };
 
 /// Whether several workers of the application may run. There is no default: to run without a decision
@@ -59,14 +60,14 @@ impl WorkerLock {
 }
 
 /// Adds the root of every graph. What it does is decided later, when everything was declared.
-pub(super) fn add(plan: &mut Plan, taking: Taking) -> Handle<WorkerLock> {
+pub(super) fn add(plan: &mut Plan, taking: Taking, process: InstanceId) -> Handle<WorkerLock> {
     plan.builder("worker-mode", (), async move |cx: StageContext, ()| {
         let held = match taking.get() {
             Some(Some(lock)) => Some(lock.clone().take(&cx).await?),
             Some(None) => None,
             None => return Err("the start-up was not prepared".into()),
         };
-        let guard = held.as_ref().map_or_else(|| GuardKeeper::unrestricted().guard(), Held::guard);
+        let guard = held.as_ref().map_or_else(|| GuardKeeper::unrestricted(process).guard(), Held::guard);
         cx.publish_worker(guard.clone());
         Ok(WorkerLock { guard, held: Mutex::new(held) })
     })

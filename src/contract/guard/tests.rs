@@ -46,7 +46,7 @@ fn the_hard_limit_is_told_in_advance_and_ends_with_the_right() {
 
 #[test]
 fn a_token_only_grows_and_is_zero_only_without_a_lock() {
-    assert_eq!(GuardKeeper::unrestricted().guard().token().get(), 0);
+    assert_eq!(GuardKeeper::unrestricted(InstanceId::mint()).guard().token().get(), 0);
     let keeper = GuardKeeper::exclusive();
     let guard = keeper.guard();
     assert!(guard.token() > FencingToken::NONE);

@@ -3,7 +3,7 @@ use std::{fs, path::Path};
 use tempfile::TempDir;
 
 use super::*;
-use crate::contract::guard::GuardKeeper;
+use crate::{contract::guard::GuardKeeper, ids::InstanceId};
 
 fn stage(path: &Path) -> Cache<u32, u32> {
     Cache::holding(1000).saved_in(path)
@@ -166,7 +166,7 @@ async fn several_workers_neither_load_nor_save_what_they_would_share() {
     let before = fs::read(&path).unwrap();
 
     let one_of_many = stage(&path);
-    let start = Start::by(GuardKeeper::unrestricted(), Duration::from_secs(60));
+    let start = Start::by(GuardKeeper::unrestricted(InstanceId::mint()), Duration::from_secs(60));
     let cache = Arc::new(one_of_many.start(start.cx.clone(), ()).await.unwrap());
     assert_eq!(sorted(&cache).await, []);
     assert_eq!(start.cx.status().degraded(), ["under-test"]);
