@@ -41,8 +41,8 @@ pub(crate) struct Board {
     stop_deadline: OnceLock<Instant>,
     /// Counted up by the watchdog thread; see [`Cell::poll_began`].
     ticks: AtomicU64,
-    /// Cancelled when nothing more shall start.
-    pub(crate) cancel: CancellationToken,
+    /// Cancelled when nothing more shall start, which is when the phase says that everything stops.
+    cancel: CancellationToken,
     worker: SetOnce<WorkerGuard>,
     /// Which stage said, while it was up, that the service cannot go on, and why.
     failure: Mutex<Option<(StageId, StageError)>>,
@@ -93,6 +93,9 @@ impl Board {
             self.ready_at.store(self.nanos(Instant::now()), Ordering::Release);
         }
         self.phase.store(phase as u8, Ordering::Release);
+        if phase == Phase::Stopping {
+            self.cancel.cancel();
+        }
     }
 
     /// How long the start took, once it is over.
@@ -117,7 +120,11 @@ impl Board {
 
     /// Whether the start of this stage is to end.
     pub(crate) fn is_cancelled(&self, id: StageId) -> bool {
-        self.cell(id).own_cancel_token().unwrap_or(&self.cancel).is_cancelled()
+        match self.cell(id).own_cancel_token() {
+            Some(own) => own.is_cancelled(),
+            // Read instead of the token that goes with it, which takes a lock to look.
+            None => matches!(self.phase(), Phase::Stopping | Phase::Stopped),
+        }
     }
 
     /// When the time of a stage that was launched is up, over all its attempts.

@@ -119,8 +119,10 @@ impl<T> Future for Contained<T> {
 
 impl<T> Drop for Contained<T> {
     fn drop(&mut self) {
-        // Reached only when the whole task is dropped with the runtime; nobody is left to tell.
-        let _unheard = self.discard();
+        if self.is_there() {
+            // Reached only when the whole task is dropped with the runtime; nobody is left to tell.
+            let _unheard = self.discard();
+        }
     }
 }
 

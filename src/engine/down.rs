@@ -89,9 +89,8 @@ impl Engine {
     pub(super) async fn down(&mut self, reason: &StopReason) -> StopSummary {
         let began = Instant::now();
         let reason = Arc::new(reason.clone());
-        self.board.set_phase(Phase::Stopping);
         let deadline = self.begin_stop();
-        self.board.cancel.cancel();
+        self.board.set_phase(Phase::Stopping);
         for id in self.in_state(&[StageState::Pending]) {
             self.change(id, Change::Skip);
         }
@@ -245,8 +244,9 @@ impl Engine {
         reason: &Arc<StopReason>,
         deadline: Instant,
     ) {
-        let board = self.board.clone();
-        for &prerequisite in board.graph.prerequisites(id) {
+        // By their places, because to share the board for each stage that ends would cost more.
+        for place in 0..self.board.graph.prerequisites(id).len() {
+            let prerequisite = self.board.graph.prerequisites(id)[place];
             let count = &mut holding[prerequisite.index()];
             *count -= 1;
             if *count == 0 && self.state(prerequisite) == StageState::Up {

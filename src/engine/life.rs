@@ -142,8 +142,9 @@ impl Engine {
         if !self.failures.is_empty() {
             return;
         }
-        let board = self.board.clone();
-        for &dependant in board.graph.dependants(id) {
+        // By their places, because to share the board for each stage that ends would cost more.
+        for place in 0..self.board.graph.dependants(id).len() {
+            let dependant = self.board.graph.dependants(id)[place];
             let count = &mut self.waiting[dependant.index()];
             *count -= 1;
             if *count == 0 {

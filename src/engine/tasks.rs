@@ -5,12 +5,11 @@
 use std::{
     future::Future,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError, Weak},
-    task::{Context, Poll},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
-use futures_util::task::AtomicWaker;
 use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::{budget::Heights, down, up};
@@ -83,19 +82,40 @@ type Job = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Where a task that stays finds what it is to do next.
 #[derive(Default)]
-struct Desk {
-    next: Mutex<Option<Job>>,
-    waker: AtomicWaker,
+struct Desk(Mutex<Next>);
+
+#[derive(Default)]
+struct Next {
+    job: Option<Job>,
+    /// The task's, which is the same for as long as it lives.
+    waker: Option<Waker>,
 }
 
 impl Desk {
     fn put(&self, job: Job) {
-        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(job);
-        self.waker.wake();
+        let waker = {
+            let mut next = self.next();
+            next.job = Some(job);
+            next.waker.clone()
+        };
+        // Outside, or the task could wait for the lock on another thread.
+        if let Some(waker) = waker {
+            waker.wake();
+        }
     }
 
-    fn take(&self) -> Option<Job> {
-        self.next.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// What was put down. From now on `waker` is woken when something is.
+    fn take(&self, waker: &Waker) -> Option<Job> {
+        let mut next = self.next();
+        match &mut next.waker {
+            Some(known) => known.clone_from(waker),
+            unknown => *unknown = Some(waker.clone()),
+        }
+        next.job.take()
+    }
+
+    fn next(&self) -> MutexGuard<'_, Next> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -109,10 +129,8 @@ impl Future for Stays {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        // Before the look, or a job that is put down in between would wake nobody.
-        self.desk.waker.register(cx.waker());
         if self.job.is_none() {
-            self.job = self.desk.take();
+            self.job = self.desk.take(cx.waker());
         }
         if let Some(job) = &mut self.job
             && job.as_mut().poll(cx).is_ready()
@@ -174,10 +192,8 @@ impl HookTasks {
             None if self.staying < STAYING => {
                 self.staying += 1;
                 let desk = Arc::<Desk>::default();
-                HookTask {
-                    desk: Some(Arc::downgrade(&desk)),
-                    task: spawn(Stays { desk, job: Some(Box::pin(work)) }),
-                }
+                desk.put(Box::pin(work));
+                HookTask { desk: Some(Arc::downgrade(&desk)), task: spawn(Stays { desk, job: None }) }
             }
             None => HookTask { desk: None, task: spawn(work) },
         };

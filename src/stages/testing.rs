@@ -55,7 +55,7 @@ impl Start {
         let mut graph = Graph::default();
         let id = graph.add("under-test".into());
         let board = Board::new(graph.sound().unwrap(), vec![Cell::new(false, limit)], sink);
-        let cancel = board.cancel.clone();
+        let cancel = board.cancel_token(id).clone();
         board.set_state(id, StageState::Starting, Instant::now());
         let cx = StageContext::new(board, id);
         cx.publish_worker(worker.guard());
