@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::BoxFuture;
 use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::{budget::Heights, down, up};
@@ -78,7 +79,7 @@ impl Drop for ToEngine {
 /// that is, such as a fan of 100,000, shall not keep as many tasks as it has stages.
 const STAYING: usize = 64;
 
-type Job = Pin<Box<dyn Future<Output = ()> + Send>>;
+type Job = BoxFuture<'static, ()>;
 
 /// Where a task that stays finds what it is to do next.
 #[derive(Default)]

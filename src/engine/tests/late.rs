@@ -125,6 +125,20 @@ async fn a_hook_that_returns_after_its_limit_is_late_and_one_that_returns_at_it_
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_watchdog_sees_what_a_hook_does_before_it_returns_its_future() {
+    let (log, mut plan) = (Log::default(), Plan::new());
+    let busy = plan.builder("busy", (), |cx: StageContext, ()| {
+        let seen: Vec<StageId> = cx.board().blocking_for(0).collect();
+        async move { Ok((seen, cx.id())) }
+    });
+    let busy = busy.required();
+    let running = start(plan, &log).await.unwrap();
+    let (seen, id) = Arc::unwrap_or_clone(running.get(busy).unwrap());
+    assert_eq!(seen, [id]);
+    assert!(running.shutdown("enough").await.is_clean());
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_error_that_only_the_request_to_end_brought_is_no_failure_of_its_own() {
     let (log, mut plan) = (Log::default(), Plan::new());
     plan.builder("slow", (), async |cx: StageContext, ()| {
