@@ -111,6 +111,8 @@ mod ids;
 #[cfg(feature = "single-worker")]
 mod instance;
 mod kind;
+#[cfg(feature = "single-worker")]
+mod owned;
 #[cfg(all(test, feature = "metrics"))]
 mod recorder;
 #[cfg(feature = "run")]
