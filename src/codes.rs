@@ -53,6 +53,7 @@ codes! {
     WORKER_COUNT_CONFIGURED = "worker.count-configured", Config, "The environment asks for more than one worker";
     LOCK_HELD = "lock.held", Config, "Another instance of this service is running";
     LOCK_HOLDER_UNRESPONSIVE = "lock.holder-unresponsive", Temporary, "The other instance holds the lock but does not answer";
+    LOCK_BUSY = "lock.busy", Temporary, "Another program has the lock file";
     LOCK_NOT_SHARED = "lock.not-shared", Config, "The lock file is where other instances cannot see it";
     LOCK_UNSUPPORTED = "lock.unsupported", Config, "The lock cannot be taken on this file system";
     LOCK_LOST = "lock.lost", Software, "The right to be the only worker was lost";

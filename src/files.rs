@@ -10,7 +10,9 @@ use std::{
 
 use rustix::fs::OFlags;
 
-/// The mode of the files that we create: their owner's, readable by the group.
+use crate::owned;
+
+/// The mode of the files that we create: their owner's, readable by the group. Nothing is decided by them.
 const MODE: u32 = 0o640;
 
 /// Replaces the file, so that a reader sees the old content or the new, and a full disk leaves the old.
@@ -47,7 +49,7 @@ pub(crate) fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 }
 
 fn write(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(path)?;
+    let mut file = owned::create_new(path, MODE)?;
     file.write_all(content)?;
     // Without it, a power loss soon after may leave the new name with no content (`rename(2)` orders nothing).
     file.sync_data()

@@ -26,6 +26,8 @@ const FLOORS: &[(&str, u8)] = &[
     ("error", 0),
     ("ids", 0),
     ("kind", 0),
+    ("limits", 0),
+    ("owned", 0),
     ("settings", 0),
     ("graph", 1),
     ("contract", 2),

@@ -27,7 +27,9 @@ pub(super) fn status(startup: &Startup, json: bool) -> u8 {
     }
     match status.verdict {
         Verdict::Free | Verdict::Gone => 0,
-        Verdict::Running | Verdict::Unresponsive | Verdict::Unclear => ErrorKind::Temporary.exit_code(),
+        Verdict::Running | Verdict::Unresponsive | Verdict::Busy | Verdict::Unclear => {
+            ErrorKind::Temporary.exit_code()
+        }
     }
 }
 
@@ -47,6 +49,7 @@ fn in_words(status: &LockStatus) -> String {
     let verdict = match status.verdict {
         Verdict::Running => "an instance runs; another one would be refused",
         Verdict::Unresponsive => "an instance has the lock, and does not renew its lease",
+        Verdict::Busy => "another program has the lock file; an instance would have to wait for it",
         Verdict::Free => "nobody has it; the next instance starts at once",
         Verdict::Gone => "its holder is gone; the next instance takes over at once",
         Verdict::Unclear => "unclear; the next instance finds out by watching the lease",
@@ -74,6 +77,11 @@ fn in_words(status: &LockStatus) -> String {
 
 fn flock_in_words(flock: &FlockStatus) -> String {
     match flock {
+        FlockStatus::Held { pid, program: Some(program), together, .. } => {
+            let number = pid.map_or_else(String::new, |pid| format!("process {pid}, "));
+            let how = if *together { ", as a shared lock" } else { "" };
+            format!("held by {number}the program {program}{how}; it is no instance of this service")
+        }
         FlockStatus::Held { pid: Some(pid), frozen: true, .. } => {
             format!("held by process {pid}, which is frozen like a paused container")
         }

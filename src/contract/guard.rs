@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -11,7 +12,7 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
-use crate::{clock::boot_time, ids::InstanceId};
+use crate::{clock::boot_time, error::StageResult, ids::InstanceId};
 
 /// The right to be the only worker is gone.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -84,6 +85,7 @@ struct Shared {
     /// What kept the last renewal from being acknowledged.
     trouble: Mutex<Option<String>>,
     raise: OnceLock<Raise>,
+    protect: OnceLock<Protect>,
     /// Which start of which process this is: two holders can have one token where every memory of it was lost.
     holder: InstanceId,
     exclusive: bool,
@@ -97,6 +99,9 @@ const NEVER: u64 = u64::MAX;
 
 /// Raises the token above a number, where the lease is kept.
 type Raise = Box<dyn Fn(FencingToken) -> Result<FencingToken, LockLost> + Send + Sync>;
+
+/// Puts a file under the right, where the locks are kept.
+type Protect = Box<dyn Fn(&Path) -> StageResult<()> + Send + Sync>;
 
 impl WorkerGuard {
     /// Whether this process still is the only worker, at this instant.
@@ -119,7 +124,8 @@ impl WorkerGuard {
         Err(self.lose(format!("it was not renewed in time{because}")))
     }
 
-    fn lose(&self, reason: String) -> LockLost {
+    /// Ends the right. The first reason stays.
+    pub(crate) fn lose(&self, reason: String) -> LockLost {
         // A second loss changes nothing: whoever looks wants to know what happened first.
         let lost = self.0.reason.get_or_init(|| LockLost { reason }).clone();
         self.0.lost.cancel();
@@ -160,6 +166,52 @@ impl WorkerGuard {
         match self.0.raise.get() {
             Some(raise) if self.token() <= above => raise(above),
             Some(_) | None => Ok(self.token()),
+        }
+    }
+
+    /// Puts a data file under the right: no other worker can have it, whatever path leads to it there.
+    ///
+    /// The file is locked until the right is given back, and made private (mode 0600); it is created, empty, if it is
+    /// missing. A file with a second name (a hard link) and one that is mounted without its directory are refused, because
+    /// SQLite keeps a log for each name. If the file is replaced or removed later, the right is lost within 3 s.
+    /// [`SqliteDatabase`](crate::stages::database::SqliteDatabase) does this by itself; call it for databases that the
+    /// application opens in another way, *before* it opens them: the call must not open or close a file that SQLite has
+    /// open in this process.
+    ///
+    /// ```
+    /// use solostart::{StageContext, StageResult};
+    ///
+    /// async fn open_queue(cx: StageContext) -> StageResult<()> {
+    ///     cx.worker().protect("/data/queue.db").await?;
+    ///     // ... and then, for instance, `SqlitePool::connect("sqlite:/data/queue.db")`.
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// # Not promised
+    /// On a file system whose locks cannot be trusted (NFS, SMB, FUSE) the file is not locked: there the lease alone excludes.
+    /// Where the application lets several workers run, this does nothing.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the file may be under the right all the same.
+    ///
+    /// # Errors
+    /// `lock.held` where another instance has the file, `lock.busy` where another program has locked it,
+    /// `lock.unsupported` where it has another name; [`LockLost`] where the right is lost.
+    pub async fn protect(&self, file: impl Into<PathBuf>) -> StageResult<()> {
+        let (guard, file) = (self.clone(), file.into());
+        tokio::task::spawn_blocking(move || guard.protect_blocking(&file)).await?
+    }
+
+    /// The same where blocking is allowed. It waits for a second at most.
+    pub(crate) fn protect_blocking(&self, file: &Path) -> StageResult<()> {
+        if !self.0.exclusive {
+            return Ok(());
+        }
+        self.check()?;
+        match self.0.protect.get() {
+            Some(protect) => protect(file),
+            None => Ok(()),
         }
     }
 
@@ -237,6 +289,7 @@ impl GuardKeeper {
             token: AtomicU64::new(token.0),
             trouble: Mutex::new(None),
             raise: OnceLock::new(),
+            protect: OnceLock::new(),
             holder,
             exclusive,
         })))
@@ -280,6 +333,11 @@ impl GuardKeeper {
         raise: impl Fn(FencingToken) -> Result<FencingToken, LockLost> + Send + Sync + 'static,
     ) {
         let _there_is_one = self.0.0.raise.set(Box::new(raise));
+    }
+
+    /// Says how a file is put under the right. Only the first way counts.
+    pub(crate) fn protect_with(&self, protect: impl Fn(&Path) -> StageResult<()> + Send + Sync + 'static) {
+        let _there_is_one = self.0.0.protect.set(Box::new(protect));
     }
 
     /// The right was given up, and nothing needs to be ended for its sake any more.

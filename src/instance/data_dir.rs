@@ -78,7 +78,7 @@ fn usable(dir: &Path, found: io::Result<Metadata>) -> StageResult<()> {
 }
 
 fn create(dir: &Path) -> io::Result<()> {
-    match DirBuilder::new().mode(0o750).create(dir) {
+    match DirBuilder::new().mode(0o700).create(dir) {
         // Another instance that starts at the same time made it.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         outcome => outcome,
@@ -99,7 +99,7 @@ fn missing(dir: &Path, error: &io::Error) -> StageError {
     let cause = format!("The directory {shown} cannot be used or created: {error}");
     with_facts(StageError::new(codes::DB_DIR_MISSING, cause), existing)
         .hint(format!("In Compose, mount a named volume there: `volumes: [data:{shown}]`"))
-        .hint(format!("Or create it: install -d -o {user} -g {group} -m 0750 {}", quoted(dir)))
+        .hint(format!("Or create it: install -d -o {user} -g {group} -m 0700 {}", quoted(dir)))
 }
 
 /// The refusal for a file or directory at `path` that exists but that this process cannot write.

@@ -1,7 +1,7 @@
 //! The file lock: at most one process of this machine has it.
 //!
 //! 1. The file is opened, never through a symbolic link, and locked with `flock`, without waiting.
-//!    Who only looks whether it is locked has it shared for that instant, and is not taken for a holder.
+//!    `lock status` has it for an instant, so a lock without an instance behind it is tried again for a second.
 //! 2. The locked file must be the one that the path names, and the path its only name; whoever locked a
 //!    file that was replaced in between starts over.
 //! 3. Opened a second time, the file must count as held. A file system that grants a lock twice fails
@@ -34,6 +34,8 @@ use super::{
     holder::{self, Content, Holder},
     lease::record::lock_name,
     mounts::Mount,
+    private::keep_private,
+    program::Occupant,
 };
 use crate::{
     codes,
@@ -44,10 +46,14 @@ use crate::{
 /// lock file as many tries (`CreateLockFile`).
 const TRIES: usize = 100;
 
-/// How often a lock is tried again that others only look at, and how long is waited before it is. A look takes some
-/// microseconds, but whoever looks may lose the processor meanwhile, for long on a busy machine.
-const LOOKS: usize = 1_000;
-const LOOK: Duration = Duration::from_millis(1);
+/// How often a lock is tried again that no instance is known to have, and the pause before each try. `lock status`
+/// has it for some microseconds, or for longer where it loses the processor, and an instance that starts has not
+/// described itself yet.
+pub(super) const LOOKS: usize = 1_000;
+/// The same where the owner is not shown, and the file describes an instance that may have been killed: `lock status` in
+/// another container looks like it for an instant.
+const LOOKS_AT_HIDDEN: usize = 5;
+pub(super) const LOOK: Duration = Duration::from_millis(1);
 
 /// The lock, for as long as this value lives.
 #[derive(Debug)]
@@ -76,6 +82,7 @@ pub(super) struct Contest {
     pub(super) mount: Mount,
     /// Who the file says has it. It may be a dead predecessor.
     pub(super) holder: Option<Holder>,
+    pub(super) occupant: Occupant,
 }
 
 /// What came of trying to lock.
@@ -89,7 +96,7 @@ pub(super) enum Outcome {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Doubt {
     /// The file there is another one, or none: the lock protects nothing any more.
-    #[error("the lock file {}", .0)]
+    #[error("{0}")]
     Changed(String),
     /// It cannot be told.
     #[error("the lock file cannot be looked at: {0}")]
@@ -99,7 +106,7 @@ pub(super) enum Doubt {
 /// Finds out on which mount an open file lies, and judges it.
 pub(super) type Accept<'a> = &'a dyn Fn(BorrowedFd<'_>) -> StageResult<Mount>;
 
-/// Tries to take the lock on `path`, without waiting for a holder; who only looks at it is waited for, a second or so at
+/// Tries to take the lock on `path`, without waiting for an instance; anybody else is waited for, a second or so at
 /// most. `accept` is asked before anything is locked or written.
 ///
 /// # Errors
@@ -118,13 +125,14 @@ pub(super) fn acquire(path: &Path, accept: Accept<'_>) -> StageResult<Outcome> {
         match flock::try_lock(&file) {
             Attempt::Failed(error) => return Err(unsupported(path, &mount, &error)),
             Attempt::Held => {
-                let holder = match holder::read(&file) {
-                    Ok(Content::Lock { holder, .. }) => holder,
-                    Ok(Content::Blank | Content::Foreign) | Err(_) => None,
+                let contest = look_at_holder(file, identity, mount)?;
+                let enough = match contest.occupant {
+                    Occupant::Instance => 0,
+                    Occupant::Hidden => LOOKS_AT_HIDDEN,
+                    Occupant::Other(_) => LOOKS,
                 };
-                let held = flock::is_held(file).map_err(|error| unsupported(path, &mount, &error))?;
-                if held || looks == LOOKS {
-                    return Ok(Outcome::Held(Contest { identity, mount, holder }));
+                if looks >= enough {
+                    return Ok(Outcome::Held(contest));
                 }
                 looks += 1;
                 thread::sleep(LOOK);
@@ -134,7 +142,10 @@ pub(super) fn acquire(path: &Path, accept: Accept<'_>) -> StageResult<Outcome> {
         }
         match identity.verify() {
             Ok(()) => {}
-            Err(Doubt::Changed(reason)) if identity.is_linked_twice() => return Err(refused(path, &reason)),
+            // Trying again does not cure a second name.
+            Err(Doubt::Changed(_)) if identity.names() > 1 => {
+                return Err(refused(path, &too_many_names(identity.names())));
+            }
             Err(Doubt::Changed(_)) => {
                 tries += 1;
                 continue;
@@ -144,6 +155,17 @@ pub(super) fn acquire(path: &Path, accept: Accept<'_>) -> StageResult<Outcome> {
         return own(file, identity, mount).map(Outcome::Acquired);
     }
     Err(refused(path, "was replaced each time it was locked"))
+}
+
+/// What is known of the one who has the lock.
+fn look_at_holder(file: File, identity: Identity, mount: Mount) -> StageResult<Contest> {
+    let holder = match holder::read(&file) {
+        Ok(Content::Lock { holder, .. }) => holder,
+        Ok(Content::Blank | Content::Foreign) | Err(_) => None,
+    };
+    let exclusive = flock::is_held(file).map_err(|error| unsupported(&identity.path, &mount, &error))?;
+    let occupant = Occupant::find(mount.device, identity.inode, exclusive, holder.as_ref());
+    Ok(Contest { identity, mount, holder, occupant })
 }
 
 /// Steps 3 and 4, for a file that is locked and verified.
@@ -162,6 +184,7 @@ fn own(file: File, identity: Identity, mount: Mount) -> StageResult<FileLock> {
         // `<P>_LOCK_PATH=/data/shop.db` must not cost anybody the database.
         Content::Foreign => return Err(refused(path, "holds something else, which was not touched")),
     };
+    keep_private(path);
     let lock_uuid = match found {
         Some(lock_uuid) => lock_uuid,
         None => mint(&file, path, highest_token).map_err(|error| broken(path, &error))?,
@@ -220,29 +243,37 @@ impl Identity {
     /// [`Doubt`]: the lock is lost, or nobody can tell.
     pub(super) fn verify(&self) -> Result<(), Doubt> {
         let found = self.look().map_err(|error| match Errno::from_io_error(&error) {
-            Some(Errno::NOENT | Errno::NOTDIR) => Doubt::Changed("was removed".to_owned()),
+            Some(Errno::NOENT | Errno::NOTDIR) => changed("was removed"),
             _ => Doubt::Unclear(error),
         })?;
         if !found.is_file() {
-            return Err(Doubt::Changed(format!("was replaced by a {}", type_name(&found))));
+            return Err(changed(&format!("was replaced by a {}", type_name(&found))));
         }
         if (found.dev(), found.ino()) != (self.device, self.inode) {
-            return Err(Doubt::Changed("was replaced by another file".to_owned()));
+            return Err(changed("was replaced by another file"));
         }
         match found.nlink() {
             1 => Ok(()),
-            links => Err(Doubt::Changed(format!("has {links} names (hard links) where it must have one"))),
+            links => Err(changed(&too_many_names(links))),
         }
     }
 
-    /// Whether what is wrong with the file is its second name alone, which trying again does not cure.
-    fn is_linked_twice(&self) -> bool {
-        self.look().is_ok_and(|found| found.ino() == self.inode && found.nlink() > 1)
+    /// How many names the locked file has, as far as the path still leads to it.
+    fn names(&self) -> u64 {
+        self.look().map_or(0, |found| if found.ino() == self.inode { found.nlink() } else { 0 })
     }
 
     fn look(&self) -> io::Result<Metadata> {
         std::fs::symlink_metadata(&self.path)
     }
+}
+
+fn too_many_names(links: u64) -> String {
+    format!("has {links} names (hard links) where it must have one")
+}
+
+fn changed(what: &str) -> Doubt {
+    Doubt::Changed(format!("the lock file {what}"))
 }
 
 fn cannot_open(path: &Path, error: &io::Error) -> StageError {

@@ -7,6 +7,9 @@ use rustix::{
     io::Errno,
 };
 
+use super::private::PRIVATE;
+use crate::owned;
+
 /// What came of one attempt to lock.
 #[derive(Debug)]
 pub(super) enum Attempt {
@@ -27,12 +30,20 @@ pub(super) fn try_lock(file: &File) -> Attempt {
     attempt(fs2::FileExt::try_lock_exclusive(file))
 }
 
-/// Whether somebody has the lock that [`try_lock`] takes. The file is closed, and nothing of it is kept.
-///
-/// Only those who look can have the lock together, so for the length of this call nobody else can take it:
-/// who fails to must ask this, before it believes that somebody has it.
+/// Whether somebody has the lock for itself alone, as [`try_lock`] takes it. The file is closed, and nothing of it is
+/// kept.
 pub(super) fn is_held(file: File) -> io::Result<bool> {
     match attempt(fs2::FileExt::try_lock_shared(&file)) {
+        Attempt::Acquired => Ok(false),
+        Attempt::Held => Ok(true),
+        Attempt::Failed(error) => Err(error),
+    }
+}
+
+/// Whether somebody has the lock at all, also together with others. The file is closed, and nothing of it is kept; but
+/// for the length of this call nobody else can lock it.
+pub(super) fn is_shared(file: File) -> io::Result<bool> {
+    match try_lock(&file) {
         Attempt::Acquired => Ok(false),
         Attempt::Held => Ok(true),
         Attempt::Failed(error) => Err(error),
@@ -53,9 +64,11 @@ fn attempt(outcome: io::Result<()>) -> Attempt {
 /// device could last for ever. The descriptor is not inherited by programs that this process starts, for
 /// such a program would keep the lock alive.
 pub(super) fn open(path: &Path, create: bool) -> io::Result<File> {
-    let always = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let flags = if create { always | OFlags::CREATE } else { always };
-    Ok(File::from(rustix::fs::open(path, flags, Mode::from_raw_mode(0o640))?))
+    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    if create {
+        owned::create_if_missing(path, PRIVATE)?;
+    }
+    Ok(File::from(rustix::fs::open(path, flags, Mode::empty())?))
 }
 
 /// Opens the file for those who only want to read who has the lock.

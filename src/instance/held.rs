@@ -15,6 +15,7 @@ use super::{
         view::{LeaseView, in_words},
     },
     mounts::Mount,
+    program::{Occupant, Program},
     siblings::{lock_owner, siblings, state},
 };
 use crate::{
@@ -38,12 +39,14 @@ pub(super) struct Rival {
 }
 
 /// Which of the layers he holds.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Layer {
     /// The file lock, on the file with this inode.
     Lock { inode: u64 },
     /// The lease alone: the lock was free, and we had it when we found out.
     Lease,
+    /// The file lock, without being an instance: another program, where the kernel shows which.
+    Program(Option<Program>),
 }
 
 /// How long was waited for him to go, of how much.
@@ -57,8 +60,11 @@ pub(super) struct Waited<'a> {
 impl Rival {
     /// Who has the lock. `lease` is what a look at the lease showed.
     pub(super) fn with_lock(contest: Contest, lease_path: PathBuf, lease: LeaseView) -> Self {
-        let Contest { identity, mount, holder } = contest;
-        let by = Layer::Lock { inode: identity.inode };
+        let Contest { identity, mount, holder, occupant } = contest;
+        let by = match occupant {
+            Occupant::Instance | Occupant::Hidden => Layer::Lock { inode: identity.inode },
+            Occupant::Other(program) => Layer::Program(program),
+        };
         Self { by, lock_path: identity.path, lease_path, mount, holder, lease }
     }
 
@@ -71,8 +77,8 @@ impl Rival {
     }
 
     fn owner(&self) -> Option<Owner> {
-        let Layer::Lock { inode } = self.by else { return None };
-        let pid = lock_owner(self.mount.device, inode)?;
+        let Layer::Lock { inode } = &self.by else { return None };
+        let pid = lock_owner(self.mount.device, *inode)?;
         Some(Owner { pid, state: state(pid), frozen: is_frozen(pid) })
     }
 }
@@ -114,6 +120,9 @@ impl Owner {
 
 /// The refusal. The kernel's part of it is certain, the rest is said to be what the files say.
 pub(super) fn refusal(rival: &Rival, this: &Holder, waited: Option<Waited<'_>>) -> StageError {
+    if let Layer::Program(program) = &rival.by {
+        return busy(rival, program.as_ref(), waited);
+    }
     let owner = rival.owner();
     let (code, cause) = verdict(rival);
     let mut error = StageError::new(code, cause);
@@ -124,15 +133,49 @@ pub(super) fn refusal(rival: &Rival, this: &Holder, waited: Option<Waited<'_>>) 
         .fact("evidence", evidence(rival))
         .fact("lease", rival.lease.describe(&rival.lease_path))
         .fact("this instance", describe(this));
-    if let Some(Waited { time, limit, prefix }) = waited {
-        error = error.fact("waited", format!("{} of {prefix}_LOCK_WAIT={limit:?}", in_words(time)));
-    }
+    error = with_wait(error, waited);
     if let Some(listed) = list(&siblings()) {
         error = error.fact("same program", listed);
     }
     let actions =
         if rival.is_unresponsive() { to_free(rival, owner) } else { to_run_one(rival, owner, this) };
     actions.into_iter().fold(error, StageError::hint)
+}
+
+fn with_wait(error: StageError, waited: Option<Waited<'_>>) -> StageError {
+    match waited {
+        Some(Waited { time, limit, prefix }) => {
+            error.fact("waited", format!("{} of {prefix}_LOCK_WAIT={limit:?}", in_words(time)))
+        }
+        None => error,
+    }
+}
+
+/// The refusal where no instance is known to have the lock, but another program has it: it will end.
+fn busy(rival: &Rival, program: Option<&Program>, waited: Option<Waited<'_>>) -> StageError {
+    let lock = rival.lock_path.display();
+    let (what, held_by, look) = match program {
+        Some(program) => {
+            (format!("program {}", program.name()), program.describe(), format!("ps -fp {}", program.pid()))
+        }
+        None => (
+            "another program".to_owned(),
+            "a process that is hidden from here: in another container".to_owned(),
+            format!("fuser -v {}", quoted(&rival.lock_path)),
+        ),
+    };
+    let cause = format!(
+        "The {what} has the lock file {lock} locked, and is no instance of this service, as far as can be seen. While \
+         it has, no start can tell whether one runs."
+    );
+    let error = StageError::new(codes::LOCK_BUSY, cause)
+        .fact("held by", held_by)
+        .fact("evidence", format!("flock on {lock} is held ({})", rival.mount.describe()))
+        .fact("lease", rival.lease.describe(&rival.lease_path));
+    with_wait(error, waited)
+        .hint(format!("See what it is: {look}"))
+        .hint("Let it finish, or end it; then start again")
+        .hint(format!("A backup that locks what it reads? Let it leave out {}", quoted(&rival.lock_path)))
 }
 
 fn verdict(rival: &Rival) -> (FailureCode, String) {
@@ -144,8 +187,8 @@ fn verdict(rival: &Rival) -> (FailureCode, String) {
         );
         return (codes::LOCK_HOLDER_UNRESPONSIVE, cause);
     }
-    let cause = match rival.by {
-        Layer::Lock { .. } => format!(
+    let cause = match &rival.by {
+        Layer::Lock { .. } | Layer::Program(_) => format!(
             "Another process has the lock {lock}, so another instance of this service is running. Only one may \
              run; the other one was not disturbed."
         ),
@@ -161,8 +204,8 @@ fn verdict(rival: &Rival) -> (FailureCode, String) {
 
 fn evidence(rival: &Rival) -> String {
     let (lock, mount) = (rival.lock_path.display(), rival.mount.describe());
-    match rival.by {
-        Layer::Lock { .. } => format!("flock on {lock} is held ({mount})"),
+    match &rival.by {
+        Layer::Lock { .. } | Layer::Program(_) => format!("flock on {lock} is held ({mount})"),
         Layer::Lease => {
             let seq = rival.lease.held().map_or(0, |(row, _)| row.version.seq);
             format!(
@@ -254,10 +297,10 @@ fn leave_in_place(lock: &Path) -> String {
 }
 
 fn who_runs(rival: &Rival, owner: Option<Owner>) -> String {
-    match (rival.mount.volume_name(), owner, rival.by) {
+    match (rival.mount.volume_name(), owner, &rival.by) {
         (Some(volume), _, _) => format!("See who runs: docker ps -a --filter volume={volume}"),
         (None, Some(owner), _) => format!("See who runs: ps -fp {}", owner.pid),
-        (None, None, Layer::Lock { .. }) => {
+        (None, None, Layer::Lock { .. } | Layer::Program(_)) => {
             format!("See who runs: docker ps, or on the machine: fuser -v {}", quoted(&rival.lock_path))
         }
         (None, None, Layer::Lease) => {

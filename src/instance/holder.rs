@@ -186,7 +186,7 @@ pub(super) fn boot_id() -> String {
 }
 
 /// At most [`TEXT_MAX`] printable ASCII characters.
-fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> String {
     let printable = |each: char| if each == ' ' || each.is_ascii_graphic() { each } else { '?' };
     text.chars().take(TEXT_MAX).map(printable).collect()
 }

@@ -1,8 +1,14 @@
 //! Both locks together: first the file, then the lease, and neither without the other.
 
-use std::{cell::Cell, os::fd::BorrowedFd, path::PathBuf, sync::Arc};
+use std::{
+    cell::Cell,
+    os::fd::BorrowedFd,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use super::{
+    data_files::DataFiles,
     file_lock::{self, FileLock, Outcome},
     heartbeat::{self, Heartbeat},
     held::{Layer, Rival},
@@ -43,7 +49,13 @@ pub(super) enum Attempt {
 
 /// What came of taking the lease while the lock is held.
 enum Joined {
-    Held { heartbeat: Heartbeat, lease: LeaseKeeper, guard: WorkerGuard, took_over: Option<String> },
+    Held {
+        heartbeat: Heartbeat,
+        lease: LeaseKeeper,
+        data: DataFiles,
+        guard: WorkerGuard,
+        took_over: Option<String>,
+    },
     Alive(LeaseRecord),
 }
 
@@ -77,9 +89,9 @@ impl<'a> Site<'a> {
         };
         let reach = reach.get();
         match self.join(&lock, reach) {
-            Ok(Joined::Held { heartbeat, lease, guard, took_over }) => {
+            Ok(Joined::Held { heartbeat, lease, data, guard, took_over }) => {
                 let lease_path = self.lease_path.clone();
-                let held = HeldWorker { heartbeat, lease, lock, guard, reach, lease_path, took_over };
+                let held = HeldWorker { heartbeat, lease, data, lock, guard, reach, lease_path, took_over };
                 Ok(Attempt::Held(Box::new(held)))
             }
             Ok(Joined::Alive(row)) => {
@@ -132,11 +144,16 @@ impl<'a> Site<'a> {
         let guard = keeper.guard();
         let lease = LeaseKeeper::start(lease, sent.boot, times, Arc::clone(&keeper))
             .map_err(|error| no_thread(&error))?;
-        let identity = lock.identity.clone();
-        let verify = move || identity.verify();
+        let data = DataFiles::default();
+        keeper.protect_with({
+            let data = data.clone();
+            move |file: &Path| data.protect(file)
+        });
+        let (identity, watched) = (lock.identity.clone(), data.clone());
+        let verify = move || identity.verify().and_then(|()| watched.verify());
         let heartbeat =
             Heartbeat::start(verify, keeper, heartbeat::INTERVAL).map_err(|error| no_thread(&error))?;
-        Ok(Joined::Held { heartbeat, lease, guard, took_over })
+        Ok(Joined::Held { heartbeat, lease, data, guard, took_over })
     }
 
     /// The rival who was seen to renew the lease while we had the lock.

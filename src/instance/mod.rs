@@ -7,6 +7,7 @@
 
 mod breaking;
 pub(crate) mod data_dir;
+mod data_files;
 pub(crate) mod declared;
 mod file_lock;
 mod flock;
@@ -17,8 +18,11 @@ mod holder;
 mod joining;
 mod lease;
 mod mounts;
+pub(crate) mod other_names;
 #[cfg(test)]
 mod other_process;
+mod private;
+mod program;
 mod sharing;
 mod siblings;
 mod status;

@@ -15,13 +15,11 @@ const LOOKS: usize = 3;
 
 /// The processes other than this one that run the same executable, in ascending order.
 pub(super) fn siblings() -> Vec<u32> {
-    let identity = |exe: PathBuf| fs::metadata(exe).ok().map(|found| (found.dev(), found.ino()));
-    let own = identity(PathBuf::from("/proc/self/exe"));
     let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
     let mut found: Vec<u32> = processes
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .filter(|&pid| pid != std::process::id())
-        .filter(|&pid| own.is_some() && identity(Path::new("/proc").join(format!("{pid}/exe"))) == own)
+        .filter(|&pid| is_same_program(pid))
         // A zombie holds nothing any more; it only waits for its parent.
         .filter(|&pid| state(pid).is_some_and(|state| state != 'Z'))
         .collect();
@@ -29,12 +27,28 @@ pub(super) fn siblings() -> Vec<u32> {
     found
 }
 
-/// The process that took the `flock` on a file, as far as the kernel shows it in this PID namespace
+/// Whether a process runs the executable of this one.
+pub(super) fn is_same_program(pid: u32) -> bool {
+    let identity = |exe: PathBuf| fs::metadata(exe).ok().map(|found| (found.dev(), found.ino()));
+    let own = identity(PathBuf::from("/proc/self/exe"));
+    own.is_some() && identity(Path::new("/proc").join(format!("{pid}/exe"))) == own
+}
+
+/// The process that took the `flock` on a file for itself alone, as far as the kernel shows it in this PID namespace
 /// (proc_locks(5)).
 pub(super) fn lock_owner(device: (u32, u32), inode: u64) -> Option<u32> {
+    owner(device, inode, "WRITE")
+}
+
+/// A process that shares the `flock` on a file with others.
+pub(super) fn lock_sharer(device: (u32, u32), inode: u64) -> Option<u32> {
+    owner(device, inode, "READ")
+}
+
+fn owner(device: (u32, u32), inode: u64, mode: &str) -> Option<u32> {
     for _ in 0..LOOKS {
         let (locks, whole) = all_locks().ok()?;
-        let owner = parse_owner(&locks, device, inode);
+        let owner = parse_owner(&locks, device, inode, mode);
         if owner.is_some() || whole {
             return owner;
         }
@@ -56,14 +70,13 @@ fn all_locks() -> io::Result<(String, bool)> {
     }
 }
 
-fn parse_owner(locks: &str, (major, minor): (u32, u32), inode: u64) -> Option<u32> {
+fn parse_owner(locks: &str, (major, minor): (u32, u32), inode: u64, mode: &str) -> Option<u32> {
     let place = format!("{major:02x}:{minor:02x}:{inode}");
     locks.lines().find_map(|line| {
         let fields: Vec<&str> = line.split_ascii_whitespace().collect();
         // Waiting processes have an arrow in the second field, and so never match.
-        // Those who read have it shared, to look whether it is held.
-        let [_, "FLOCK", _, "WRITE", pid, at, ..] = fields.as_slice() else { return None };
-        pid.parse().ok().filter(|&pid| *at == place && pid > 0)
+        let [_, "FLOCK", _, how, pid, at, ..] = fields.as_slice() else { return None };
+        pid.parse().ok().filter(|&pid| *how == mode && *at == place && pid > 0)
     })
 }
 
@@ -87,9 +100,10 @@ mod tests {
                      4: FLOCK  ADVISORY  WRITE -1 fe:01:12 0 EOF\n\
                      5: FLOCK  ADVISORY  READ 350 fe:00:12 0 EOF\n\
                      6: FLOCK  ADVISORY  WRITE 400 fe:00:12 0 EOF\n";
-        assert_eq!(parse_owner(locks, (254, 0), 12), Some(400));
-        assert_eq!(parse_owner(locks, (254, 0), 1), None);
-        assert_eq!(parse_owner(locks, (254, 1), 12), None);
+        assert_eq!(parse_owner(locks, (254, 0), 12, "WRITE"), Some(400));
+        assert_eq!(parse_owner(locks, (254, 0), 12, "READ"), Some(350));
+        assert_eq!(parse_owner(locks, (254, 0), 1, "WRITE"), None);
+        assert_eq!(parse_owner(locks, (254, 1), 12, "WRITE"), None);
     }
 
     #[test]

@@ -1,19 +1,23 @@
 //! What can be said about the locks without taking them.
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io,
     os::{fd::AsFd, unix::fs::MetadataExt},
+    thread,
     time::Duration,
 };
 
 use serde::Serialize;
+use uuid::Uuid;
 
 use super::{
-    flock,
+    file_lock, flock,
     freezer::is_frozen,
     holder::{self, Content, Holder},
     joining::Site,
     lease::{protocol::Pulse, record::lock_name, view::LeaseView},
+    program::Occupant,
     sharing::{Reach, Surroundings},
     siblings::{lock_owner, state},
     worker_mode::WorkerConfig,
@@ -46,6 +50,8 @@ pub(crate) enum Verdict {
     Running,
     /// An instance has the lock and does not renew its lease.
     Unresponsive,
+    /// Another program has the lock file locked; until it has not, nothing starts.
+    Busy,
     /// No instance runs; the next one starts at once.
     Free,
     /// The last instance did not give its lease back, and is dead or out of time: the next one takes over at
@@ -67,6 +73,10 @@ pub(crate) enum FlockStatus {
         process_state: Option<char>,
         /// Whether its cgroup is known to be frozen, as that of a paused container is.
         frozen: bool,
+        /// What runs there, where it is no instance of the service as far as can be seen.
+        program: Option<String>,
+        /// Whether it has the lock together with others, which no instance does.
+        together: bool,
     },
     /// Nobody has it.
     Free,
@@ -131,23 +141,24 @@ fn look(site: &Site<'_>, lease: &LeaseView) -> io::Result<LockView> {
     let surroundings = Surroundings::default();
     let mount = surroundings.mount_of(file.as_fd(), &site.lock_path);
     let reach = surroundings.reach(&mount);
-    let (lock_uuid, highest_token, described) = match holder::read(&file) {
-        Ok(Content::Lock { lock_uuid, highest_token, holder }) => (lock_uuid, highest_token, holder),
-        Ok(Content::Blank | Content::Foreign) | Err(_) => (None, 0, None),
-    };
     // The same conditions as those of a start.
     let trusted = reach != Reach::Elsewhere
         && fs::metadata(&site.lease_path).is_ok_and(|lease| lease.dev() == found.dev());
+    // A start that meets another program's lock finds out in the same way, and waits for as long.
+    let (mut looks, mut content) = (0, content_of(&file));
+    let flock = loop {
+        let lock = flock_status(site, (mount.device, found.ino()), content.2.as_ref());
+        let is_other = matches!(&lock, FlockStatus::Held { program: Some(_), .. });
+        if !is_other || looks == file_lock::LOOKS {
+            break lock;
+        }
+        looks += 1;
+        thread::sleep(file_lock::LOOK);
+        content = content_of(&file);
+    };
+    let (lock_uuid, highest_token, described) = content;
     let of_the_lease =
         lock_uuid.is_some_and(|lock_uuid| lease.is_of_lock(&lock_name(lock_uuid, found.ino())));
-    let pid = lock_owner(mount.device, found.ino());
-    let flock = match (pid, flock::is_held(file)) {
-        (Some(_), _) | (None, Ok(true)) => {
-            FlockStatus::Held { pid, process_state: pid.and_then(state), frozen: pid.is_some_and(is_frozen) }
-        }
-        (None, Ok(false)) => FlockStatus::Free,
-        (None, Err(error)) => FlockStatus::Unknown { error: error.to_string() },
-    };
     Ok(LockView {
         flock,
         file_system: mount.kind,
@@ -157,6 +168,38 @@ fn look(site: &Site<'_>, lease: &LeaseView) -> io::Result<LockView> {
         described,
         is_of_the_lease: trusted && of_the_lease,
     })
+}
+
+fn content_of(file: &File) -> (Option<Uuid>, u64, Option<Holder>) {
+    match holder::read(file) {
+        Ok(Content::Lock { lock_uuid, highest_token, holder }) => (lock_uuid, highest_token, holder),
+        Ok(Content::Blank | Content::Foreign) | Err(_) => (None, 0, None),
+    }
+}
+
+/// Tries the lock for an instant, together with others first, because a start that meets it then goes on at once.
+fn flock_status(
+    site: &Site<'_>,
+    (device, inode): ((u32, u32), u64),
+    described: Option<&Holder>,
+) -> FlockStatus {
+    let open = || flock::open_to_read(&site.lock_path);
+    let tried = open().and_then(|file| {
+        let exclusive = flock::is_held(file)?;
+        Ok((exclusive, !exclusive && flock::is_shared(open()?)?))
+    });
+    let (exclusive, together) = match tried {
+        Ok((false, false)) => return FlockStatus::Free,
+        Ok(tried) => tried,
+        Err(error) => return FlockStatus::Unknown { error: error.to_string() },
+    };
+    let (pid, program) = match Occupant::find(device, inode, exclusive, described) {
+        Occupant::Instance | Occupant::Hidden => (lock_owner(device, inode), None),
+        Occupant::Other(Some(program)) => (Some(program.pid()), Some(program.name())),
+        Occupant::Other(None) => (None, Some("hidden from here".to_owned())),
+    };
+    let (process_state, frozen) = (pid.and_then(state), pid.is_some_and(is_frozen));
+    FlockStatus::Held { pid, process_state, frozen, program, together }
 }
 
 impl LockView {
@@ -187,6 +230,7 @@ fn verdict(lock: &LockView, lease: &LeaseView) -> Verdict {
         LeaseView::Unreadable(_) => None,
     };
     match (&lock.flock, pulse) {
+        (FlockStatus::Held { program: Some(_), .. }, _) => Verdict::Busy,
         (FlockStatus::Held { .. }, Some(Pulse::Stale)) if lease.is_held_by(lock.described.as_ref()) => {
             Verdict::Unresponsive
         }

@@ -16,12 +16,15 @@ pub(crate) use super::{
     status::{FlockStatus, LockStatus, Verdict, status},
 };
 use super::{
-    data_dir, declared,
+    data_dir,
+    data_files::DataFiles,
+    declared,
     file_lock::FileLock,
     heartbeat::Heartbeat,
     held::{self, Waited},
     joining::{Attempt, Site},
     lease::{LeaseKeeper, failures::failure, protocol::Protocol},
+    private,
     sharing::{self, Reach, Surroundings},
 };
 use crate::{
@@ -82,6 +85,7 @@ pub(crate) struct HeldWorker {
     // that whoever finds the lock free knows that the holder of the lease is gone.
     pub(super) heartbeat: Heartbeat,
     pub(super) lease: LeaseKeeper,
+    pub(super) data: DataFiles,
     pub(super) lock: FileLock,
     pub(super) guard: WorkerGuard,
     pub(super) reach: Reach,
@@ -121,7 +125,12 @@ pub(crate) fn acquire(config: &WorkerConfig) -> StageResult<HeldWorker> {
     declared::check(&config.prefix, &config.worker_variables, &config.lookup)?;
     let site = Site::of(config)?;
     data_dir::prepare(&config.data_dir)?;
-    data_dir::prepare(site.lock_path.parent().unwrap_or(Path::new("/")))?;
+    let lock_dir = site.lock_path.parent().unwrap_or(Path::new("/"));
+    data_dir::prepare(lock_dir)?;
+    private::warn_of_wide(&config.data_dir);
+    if lock_dir != config.data_dir {
+        private::warn_of_wide(lock_dir);
+    }
 
     let began = boot_time();
     loop {
@@ -189,9 +198,11 @@ impl HeldWorker {
     /// The lease could not be freed, or the holder's description not be removed. The lock is given back all
     /// the same, and with it the next instance on this machine takes the lease.
     pub(crate) fn release(self) -> StageResult<()> {
-        let Self { heartbeat, lease, lock, lease_path, .. } = self;
+        let Self { heartbeat, lease, data, lock, lease_path, .. } = self;
         drop(heartbeat);
         let lease = lease.release().map_err(|error| failure(&error, &lease_path));
+        // A guard that outlives the right can still reach them.
+        data.clear();
         lock.release().and(lease)
     }
 }

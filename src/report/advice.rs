@@ -55,6 +55,11 @@ const ADVICE: &[Advice] = &[
         actions: &[],
     },
     Advice {
+        code: codes::LOCK_BUSY,
+        restart: Some("the next start succeeds once that program has ended."),
+        actions: &[],
+    },
+    Advice {
         code: codes::LOCK_NOT_SHARED,
         restart: Some("the lock file stays where it is until it is moved."),
         actions: &[],

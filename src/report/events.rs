@@ -182,7 +182,12 @@ impl Report {
 
     /// Whether this instance may not run because another one does, or might.
     pub(crate) fn is_refusal(&self) -> bool {
-        let refusals = [codes::LOCK_HELD, codes::LOCK_HOLDER_UNRESPONSIVE, codes::WORKER_COUNT_CONFIGURED];
+        let refusals = [
+            codes::LOCK_HELD,
+            codes::LOCK_HOLDER_UNRESPONSIVE,
+            codes::LOCK_BUSY,
+            codes::WORKER_COUNT_CONFIGURED,
+        ];
         let code = self.document.code.as_deref();
         refusals.iter().any(|refusal| Some(refusal.name) == code)
     }

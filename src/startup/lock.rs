@@ -10,7 +10,7 @@ use crate::{
     engine::Limits,
     error::StageResult,
     instance::worker_mode::{HeldWorker, Timings, WorkerConfig, acquire},
-    settings::paths::database_path,
+    settings::paths::{database_path, resolved},
 };
 
 /// The lock while it is held.
@@ -105,7 +105,7 @@ impl Startup {
 
     /// Where the lock file is, or would be.
     pub(crate) fn lock_path(&self) -> PathBuf {
-        let default = database_path(&self.env).with_extension("lock");
+        let default = resolved(&database_path(&self.env)).with_extension("lock");
         self.env
             .var("LOCK_PATH")
             .describe("The lock file. It must be where every instance of the service sees it.")

@@ -20,6 +20,7 @@ pub(crate) const CASES: &[Case] = &[
     ("worker.count-configured", mended::worker_count_configured),
     ("lock.held", mended::lock_held),
     ("lock.holder-unresponsive", mended::lock_holder_unresponsive),
+    ("lock.busy", mended::lock_busy),
     ("lock.not-shared", mended::lock_not_shared),
     ("lock.unsupported", mended::lock_unsupported),
     ("lock.lost", mended::lock_lost),

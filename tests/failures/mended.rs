@@ -61,6 +61,20 @@ pub(crate) fn lock_holder_unresponsive() -> String {
     report.0
 }
 
+/// Another program locks the file, as a backup may.
+pub(crate) fn lock_busy() -> String {
+    let shop = Shop::new();
+    shop.starts(&[]);
+    let backup =
+        shop.background(&format!("exec flock -o {DATA}/shop.lock -c 'echo locked >&2; exec sleep 600'"));
+    let report = shop.fails(&[]);
+    let listed = shop.sh(&report.paste("ps -fp "));
+    assert!(listed.contains("flock"), "{listed}");
+    backup.kill();
+    shop.starts(&[]);
+    report.0
+}
+
 pub(crate) fn lock_not_shared() -> String {
     let shop = Shop::new();
     let report = shop.fails(&[("SHOP_ALLOW_UNSHARED_LOCK", "")]);

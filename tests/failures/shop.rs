@@ -116,6 +116,14 @@ impl Shop {
         String::from_utf8(stdout).unwrap()
     }
 
+    /// A shell that goes on there until it is killed, once it has said `locked`.
+    #[track_caller]
+    pub(crate) fn background(&self, script: &str) -> Process {
+        let mut process = Process::start(&mut self.command(&["sh", "-ec", script], &[]));
+        process.wait_for("locked");
+        process
+    }
+
     /// A file of the data, from outside.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         Path::new("/proc").join(&self.place).join("root").join(&DATA[1..]).join(name)

@@ -81,6 +81,12 @@ async fn serve(scenario: &str, cx: ServeContext, database: Arc<Database>) -> Sta
     match scenario {
         "fill" => database.write(|tx| Ok(tx.execute_batch(FILL)?)).await.map_err(failed),
         "write" => loop {
+            // Between two writes, so that each one that is done is also acknowledged.
+            tokio::select! {
+                biased;
+                () = cx.shutdown_requested() => return Ok(()),
+                () = std::future::ready(()) => {}
+            }
             let id = database
                 .fenced(|tx| {
                     tx.execute("INSERT INTO entries (text) VALUES ('written')", [])?;

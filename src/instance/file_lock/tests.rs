@@ -176,7 +176,9 @@ fn whatever_happens_to_the_file_at_the_path_is_noticed() {
         assert!(held.identity.verify().is_ok());
         change(&path);
         match held.identity.verify() {
-            Err(Doubt::Changed(text)) => assert!(text.starts_with(reason), "{text} for {reason}"),
+            Err(Doubt::Changed(text)) => {
+                assert!(text.starts_with(&format!("the lock file {reason}")), "{text} for {reason}");
+            }
             other => panic!("{other:?} for {reason}"),
         }
     }

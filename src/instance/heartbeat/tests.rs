@@ -31,7 +31,7 @@ async fn a_changed_file_loses_the_right_at_the_first_look() {
     let (looked, looks) = mpsc::channel();
     let (_heartbeat, guard) = beat(SHORT, move || {
         looked.send(()).unwrap();
-        Err(Doubt::Changed("was removed".to_owned()))
+        Err(Doubt::Changed("the lock file was removed".to_owned()))
     });
     assert_eq!(lost(&guard).await, "the lock file was removed");
     assert_eq!(looks.iter().count(), 1);

@@ -6,21 +6,29 @@
 //! locks that `SQLite` has on it in this process (<https://sqlite.org/howtocorrupt.html>, 2.2).
 
 use std::{
-    fs::{self, Metadata, OpenOptions},
+    ffi::OsString,
+    fs::{self, Metadata},
     io::{self, ErrorKind},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    os::unix::{
+        ffi::{OsStrExt, OsStringExt},
+        fs::MetadataExt,
+    },
     path::{Path, PathBuf},
 };
 
 use rustix::{
-    fs::{Access, AtFlags, CWD, StatxAttributes, StatxFlags, statx},
+    fs::{Access, AtFlags, CWD},
     io::Errno,
 };
 
 use super::store::StoreError;
-use crate::instance::{
-    data_dir::{is_full, type_name},
-    mounts,
+use crate::{
+    instance::{
+        data_dir::{is_full, type_name},
+        other_names::is_mounted,
+        private::{PRIVATE, keep_private},
+    },
+    owned,
 };
 
 /// The database, its write-ahead log, and the index of the log, which all readers share.
@@ -60,7 +68,7 @@ pub(super) fn exists(path: &Path) -> Result<bool, StoreError> {
 /// containers that share the database alone have a log and an index each, and never see each other's row.
 pub(super) fn require_one_mount(path: &Path) -> Result<(), StoreError> {
     for file in SUFFIXES.map(|suffix| with_suffix(path, suffix)) {
-        if is_mounted(&file)? {
+        if is_mounted(&file).map_err(|error| failed(&error.into()))? {
             let name = file.file_name().unwrap_or_default().display();
             let what =
                 format!("cannot be shared: its file {name} is mounted alone; mount its whole directory");
@@ -70,17 +78,43 @@ pub(super) fn require_one_mount(path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Whether something is mounted at just this path.
-fn is_mounted(path: &Path) -> Result<bool, StoreError> {
-    match statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty()) {
-        Ok(found) if found.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT) => {
-            Ok(found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+/// What lies beside a database, as far as it decides how the database can be read without making anything: a connection
+/// that only reads makes the log and its index, too, where they are missing (<https://sqlite.org/wal.html>, 7).
+pub(super) enum Beside {
+    /// Log and index are there.
+    All,
+    /// No log holds anything: the database alone is whole.
+    NoLog,
+    /// A log without an index, as where files were copied or removed by hand.
+    NoIndex,
+}
+
+pub(super) fn beside(path: &Path) -> Result<Beside, StoreError> {
+    let [_, log, index] = SUFFIXES.map(|suffix| with_suffix(path, suffix));
+    let length = |path: &Path| match fs::symlink_metadata(path) {
+        Ok(found) => Ok(Some(found.len())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed(&error)),
+    };
+    Ok(match (length(&log)?, length(&index)?) {
+        (Some(_), Some(_)) => Beside::All,
+        (None | Some(0), _) => Beside::NoLog,
+        (Some(_), None) => Beside::NoIndex,
+    })
+}
+
+/// The name by which `SQLite` reads a file without looking for a log (<https://sqlite.org/uri.html>).
+pub(super) fn as_immutable(path: &Path) -> PathBuf {
+    let mut name = b"file:".to_vec();
+    for &byte in path.as_os_str().as_bytes() {
+        if matches!(byte, b'%' | b'?' | b'#') {
+            name.extend(format!("%{byte:02x}").bytes());
+        } else {
+            name.push(byte);
         }
-        Err(Errno::NOENT) => Ok(false),
-        // Kernels before 5.8 do not say (statx(2)); their list of mounts does.
-        Ok(_) | Err(Errno::NOSYS) => Ok(mounts::own().iter().any(|mount| mount.point == path)),
-        Err(error) => Err(failed(&error.into())),
     }
+    name.extend(b"?immutable=1");
+    OsString::from_vec(name).into()
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
@@ -89,16 +123,17 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// Makes an empty file if there is none, because `SQLite` would create it readable for everyone. `O_EXCL`
-/// never follows a link, and never opens what is there (open(2)).
+/// Makes an empty file if there is none, because `SQLite` would create it readable for everyone, and makes private what
+/// is there. `O_EXCL` never follows a link, and never opens what is there (open(2)).
 pub(super) fn create(path: &Path) -> Result<(), StoreError> {
     if exists(path)? {
+        SUFFIXES.iter().for_each(|suffix| keep_private(&with_suffix(path, suffix)));
         return Ok(());
     }
-    match OpenOptions::new().write(true).create_new(true).mode(0o640).open(path) {
-        Ok(_closed) => Ok(()),
+    match owned::create_if_missing(path, PRIVATE) {
+        Ok(Some(_closed)) => Ok(()),
         // Another instance made it in between, or something else is there after all.
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => exists(path).map(drop),
+        Ok(None) => exists(path).map(drop),
         Err(error) => Err(failed(&error)),
     }
 }

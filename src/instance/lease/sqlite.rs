@@ -19,7 +19,7 @@ use rusqlite::{
 };
 
 use super::{
-    file::{self, OpenFiles},
+    file::{self, Beside, OpenFiles},
     protocol::Version,
     record::{INFO_MAX, LeaseRecord, Now},
     store::{Claim, LeaseStore, StoreError},
@@ -104,7 +104,18 @@ impl SqliteStore {
             Ok(_) => return Ok(None),
             Err(error) => return Err(error),
         };
-        let connection = connect(&resolved, OpenFlags::SQLITE_OPEN_READ_ONLY, patience)?;
+        let connection = match file::beside(&resolved)? {
+            Beside::All => connect(&resolved, OpenFlags::SQLITE_OPEN_READ_ONLY, patience)?,
+            Beside::NoLog => connect(
+                &file::as_immutable(&resolved),
+                OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI,
+                patience,
+            )?,
+            Beside::NoIndex => {
+                let text = "has a log without its index, which the next start makes".to_owned();
+                return Err(StoreError::Unsupported(text));
+            }
+        };
         if is_blank(&connection)? {
             return Ok(None);
         }

@@ -84,7 +84,14 @@ fn a_lease_that_cannot_be_read_is_said_to_be_so() {
 
 #[test]
 fn the_verdict_follows_from_what_is_seen_of_both() {
-    let held = || FlockStatus::Held { pid: Some(1), process_state: None, frozen: false };
+    let held_by = |program: Option<&str>| FlockStatus::Held {
+        pid: Some(1),
+        process_state: None,
+        frozen: false,
+        program: program.map(str::to_owned),
+        together: false,
+    };
+    let held = || held_by(None);
     let unknown = || FlockStatus::Unknown { error: String::new() };
     let none = || FlockStatus::NoFile { error: String::new() };
     let described = Holder::this_process(InstanceId::mint(), "shop", "1.0");
@@ -105,6 +112,8 @@ fn the_verdict_follows_from_what_is_seen_of_both() {
         (held(), Some(&another), true, &stale, Verdict::Running),
         (held(), Some(&described), true, &foreign, Verdict::Running),
         (held(), None, false, &damaged, Verdict::Running),
+        (held_by(Some("`flock`")), Some(&described), true, &fresh, Verdict::Busy),
+        (held_by(Some("`flock`")), None, false, &LeaseView::Absent, Verdict::Busy),
         (FlockStatus::Free, None, false, &stale, Verdict::Gone),
         (FlockStatus::Free, None, false, &fresh, Verdict::Unclear),
         (FlockStatus::Free, None, false, &foreign, Verdict::Unclear),

@@ -1,6 +1,9 @@
 //! What goes wrong with a database: as applications see it, and as operators see it.
 
-use std::{io, path::Path};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use rusqlite::{ErrorCode, ffi};
 
@@ -49,6 +52,9 @@ pub enum DatabaseError {
     /// This process is no longer the only worker, so what it wanted to write is refused.
     #[error(transparent)]
     LockLost(#[from] LockLost),
+    /// The file was removed, or another one put in its place, while it was in use.
+    #[error("the database {} was removed or replaced while it was in use", .0.display())]
+    Replaced(PathBuf),
     /// The closure decided, for a reason of its own, that nothing is to be written.
     #[error(transparent)]
     Refused(BoxError),
@@ -69,7 +75,7 @@ impl DatabaseError {
         match self {
             Self::Sqlite(error) => code_of(error),
             Self::Panicked(_) => STAGE_PANICKED,
-            Self::LockLost(_) => LOCK_LOST,
+            Self::LockLost(_) | Self::Replaced(_) => LOCK_LOST,
             Self::Stopped | Self::Refused(_) => STAGE_FAILED,
         }
     }

@@ -1,7 +1,7 @@
 //! What the stages and the application get to use.
 
 use std::{
-    fmt, fs,
+    fmt,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -11,7 +11,6 @@ use rusqlite::{Connection, Transaction};
 use tokio::time::{Instant, timeout};
 
 use super::{
-    claim::Identity,
     errors::{DatabaseError, sqlite_failed},
     fence,
     opening::Place,
@@ -96,18 +95,24 @@ impl Database {
     /// is never run; if it is dropped later, the transaction still runs to its end and is committed.
     ///
     /// # Errors
-    /// The closure's own error, SQLite's, or [`DatabaseError::Stopped`]. The transaction is rolled back.
+    /// The closure's own error, SQLite's, [`DatabaseError::Stopped`], or [`DatabaseError::Replaced`]. The transaction is
+    /// rolled back.
     pub async fn write<T, F>(&self, closure: F) -> Result<T, DatabaseError>
     where
         T: Send + 'static,
         F: FnOnce(&Transaction<'_>) -> Result<T, DatabaseError> + Send + 'static,
     {
+        let (place, worker) = (self.place.clone(), self.worker.clone());
         self.threads
             .writes()
             .run(move |connection| {
                 // Dropped without a commit, by `?` or by a panic, the transaction rolls back.
                 let transaction = connection.transaction()?;
                 let value = closure(&transaction)?;
+                // What is committed to a file without a name is lost when the service stops.
+                if !place.is_there() {
+                    return Err(replaced(&place, &worker));
+                }
                 transaction.commit()?;
                 Ok(value)
             })
@@ -146,7 +151,7 @@ impl Database {
         let place = self.place.clone();
         let query = self.read(move |connection| {
             // First, because a file that is gone explains whatever SQLite would say next.
-            if !fs::metadata(&place.file).is_ok_and(|found| Identity::of(&found) == place.identity) {
+            if !place.is_there() {
                 return Ok(false);
             }
             connection.pragma_query_value(None, "schema_version", |row| row.get::<_, i64>(0))?;
@@ -167,6 +172,14 @@ impl Database {
                 .kind(ErrorKind::Temporary)),
         }
     }
+}
+
+/// The refusal to write to a file that others no longer find. It ends the right, so that the service stops.
+fn replaced(place: &Place, worker: &WorkerGuard) -> DatabaseError {
+    if worker.is_exclusive() {
+        let _known = worker.lose(format!("the data file {} was removed or replaced", place.file.display()));
+    }
+    DatabaseError::Replaced(place.file.clone())
 }
 
 impl fmt::Debug for Database {

@@ -1,6 +1,6 @@
 //! From a path to open connections: each step in its order, on the writer's thread.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{fs, path::PathBuf, sync::Arc};
 
 use rusqlite::Connection;
 
@@ -39,11 +39,19 @@ pub(super) struct Place {
     pub(super) identity: Identity,
 }
 
+impl Place {
+    /// Whether the path still leads to the file that is open.
+    pub(super) fn is_there(&self) -> bool {
+        fs::metadata(&self.file).is_ok_and(|found| Identity::of(&found) == self.identity)
+    }
+}
+
 /// Until the file is known to be sound and ours, nothing is written to it.
 pub(super) fn open_all(shared: &Arc<Shared>, plan: &Plan) -> StageResult<Opened> {
     let (settings, path) = (&plan.settings, &plan.path);
     (plan.step)("look at the file".to_owned());
     let looked = preflight::check(path)?;
+    plan.worker.protect_blocking(&looked.file)?;
     (plan.step)("open".to_owned());
     let mut connection =
         open::to_look(&looked.file, looked.has_log).map_err(|refused| looked.show(refused))?;

@@ -23,12 +23,15 @@ use super::{
 use crate::{
     codes::DB_CORRUPT,
     error::{StageError, StageResult},
-    instance::data_dir::{disk_full, free_space, not_writable, prepare},
+    instance::{
+        data_dir::{disk_full, free_space, not_writable, prepare},
+        other_names::require_one,
+    },
 };
 
 /// Owner and group; whoever backs the file up is put into the group. SQLite gives `-wal` and `-shm` the
 /// mode of the file itself.
-const MODE: u32 = 0o640;
+const MODE: u32 = 0o600;
 
 /// Below this nothing is opened: the index of the log alone takes 32 KiB, and the log of a busy service 4 MiB.
 const LEAST_FREE: u64 = 1024 * 1024;
@@ -67,6 +70,7 @@ pub(super) fn check(path: &Path) -> StageResult<Looked> {
     }
     let found = metadata(&file).map_err(failed)?;
     regular(&file, found.is_file(), found.is_dir())?;
+    require_one(&file)?;
     writable(&file)?;
     let has_log = companions(&file)?;
     space(parent(&file))?;

@@ -30,18 +30,33 @@ fn open(path: &Path) -> SqliteStore {
 }
 
 #[test]
-fn the_files_are_private_to_their_owner_and_group() {
+fn the_files_are_private_to_their_owner_and_become_so_where_they_were_not() {
     let (dir, path) = place();
     let mut store = open(&path);
     store.swap(None, &row(7, 3, secs(100))).unwrap();
-    let mut names = Vec::new();
-    for entry in fs::read_dir(dir.path()).unwrap() {
-        let entry = entry.unwrap();
-        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o640, "{entry:?}");
-        names.push(entry.file_name().into_string().unwrap());
+    let modes = || {
+        let entries = fs::read_dir(dir.path()).unwrap().map(Result::unwrap);
+        let mut modes: Vec<_> = entries
+            .map(|entry| {
+                let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
+                (entry.file_name().into_string().unwrap(), mode, entry.path())
+            })
+            .collect();
+        modes.sort();
+        modes
+    };
+    let names = ["shop.lease.db", "shop.lease.db-shm", "shop.lease.db-wal"];
+    let private = |modes: &[(String, u32, PathBuf)]| {
+        assert_eq!(modes.iter().map(|(name, ..)| name.as_str()).collect::<Vec<_>>(), names);
+        assert!(modes.iter().all(|(_, mode, _)| *mode == 0o600), "{modes:?}");
+    };
+    private(&modes());
+    drop(store);
+    for (.., path) in modes() {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
     }
-    names.sort();
-    assert_eq!(names, ["shop.lease.db", "shop.lease.db-shm", "shop.lease.db-wal"]);
+    drop(open(&path));
+    private(&modes());
 }
 
 #[test]

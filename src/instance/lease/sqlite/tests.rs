@@ -52,6 +52,46 @@ fn a_look_creates_nothing() {
     assert_eq!(fs::read(&path).unwrap(), b"");
 }
 
+#[test]
+fn a_look_creates_nothing_either_where_log_or_index_is_gone() {
+    for (missing, whole) in [(&["-wal", "-shm"][..], true), (&["-wal"], true), (&["-shm"], false)] {
+        let (dir, path) = place();
+        let mut store = open(&path);
+        store.swap(None, &row(7, 3, secs(100))).unwrap();
+        drop(store);
+        // What was written is in the database alone, as after a checkpoint, or partly in the log.
+        if whole {
+            shell(&path).query_row("PRAGMA wal_checkpoint(FULL)", [], |_| Ok(())).unwrap();
+            assert_eq!(open(&path).read(NAME).unwrap().unwrap().version.token, 7);
+        } else {
+            open(&path).swap(Some(Version { token: 7, seq: 3 }), &row(8, 0, secs(100))).unwrap();
+        }
+        for ending in missing {
+            let _never_there = fs::remove_file(beside(&path, ending));
+        }
+        let names = || {
+            let entries = fs::read_dir(dir.path()).unwrap();
+            let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+            names.sort();
+            names
+        };
+        let before = names();
+        let seen = SqliteStore::look(&path, NAME, PATIENCE);
+        assert_eq!(names(), before, "{missing:?}");
+        match seen {
+            Ok(row) if whole => assert_eq!(row.unwrap().version.token, 7, "{missing:?}"),
+            Err(StoreError::Unsupported(_)) if !whole => {}
+            other => panic!("{missing:?}: {other:?}"),
+        }
+    }
+}
+
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
+}
+
 /// One call of a store, with everything that decides its answer.
 #[derive(Clone, Debug)]
 enum Call {
