@@ -28,10 +28,10 @@ pub(crate) fn database_path(env: &Env) -> PathBuf {
 }
 
 /// The path that a file has, or would have, with all links followed: the lock lies beside the database itself, not beside
-/// one of the links to it.
+/// one of the links to it. A path without links stays as it is.
 pub(crate) fn resolved(path: &Path) -> PathBuf {
-    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    follow(&absolute, LINKS_MOST).unwrap_or(absolute)
+    let Ok(absolute) = std::path::absolute(path) else { return path.to_owned() };
+    follow(&absolute, LINKS_MOST).filter(|found| *found != absolute).unwrap_or_else(|| path.to_owned())
 }
 
 /// As many links as the kernel follows (path_resolution(7)).
