@@ -23,3 +23,9 @@ pub(crate) fn boot_time() -> Duration {
 pub(crate) fn wall_clock() -> SystemTime {
     SystemTime::now()
 }
+/// Which start of which machine this is; the same in all its containers. Empty where the kernel does not say.
+#[cfg(feature = "single-worker")]
+pub(crate) fn boot_id() -> String {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    id.map(|id| id.trim().to_owned()).unwrap_or_default()
+}

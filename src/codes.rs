@@ -61,6 +61,7 @@ codes! {
     DB_DIR_MISSING = "db.dir-missing", CannotCreate, "The data directory does not exist and cannot be created";
     DB_FOREIGN = "db.foreign", Data, "The database belongs to another application";
     DB_CORRUPT = "db.corrupt", Data, "The database is damaged or is not a database";
+    DB_REPLACED = "db.replaced", Data, "The database was replaced beside the log of another one";
     DB_BUSY = "db.busy", Temporary, "The database is locked by another program";
     DB_DISK_FULL = "db.disk-full", Io, "There is no space left for the data";
     DB_IO = "db.io", Io, "Reading or writing the data failed";

@@ -5,11 +5,11 @@
 //! and a missing permission alike. What stands here says which, to whom it belongs and who we are.
 
 use std::{
-    fs::{self, DirBuilder, File, Metadata},
+    fs::{self, File, Metadata},
     io,
     os::{
         fd::AsFd,
-        unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt},
+        unix::fs::{FileTypeExt, MetadataExt},
     },
     path::Path,
 };
@@ -28,6 +28,7 @@ use super::{
 use crate::{
     codes,
     error::{Fact, StageError, StageResult},
+    owned,
 };
 
 /// Makes sure that `dir` is a directory in which this process can create and replace files.
@@ -78,7 +79,7 @@ fn usable(dir: &Path, found: io::Result<Metadata>) -> StageResult<()> {
 }
 
 fn create(dir: &Path) -> io::Result<()> {
-    match DirBuilder::new().mode(0o700).create(dir) {
+    match owned::create_dir(dir, 0o700) {
         // Another instance that starts at the same time made it.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         outcome => outcome,

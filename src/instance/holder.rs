@@ -12,7 +12,7 @@ use std::{fs::File, io, os::unix::fs::FileExt};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::ids::InstanceId;
+use crate::{clock, ids::InstanceId};
 
 /// How much of a lock file is read: ten times what a holder writes.
 const READ_MAX: usize = 4096;
@@ -182,7 +182,7 @@ pub(super) fn host_name() -> String {
 
 /// Which start of which machine this is; the same in all its containers.
 pub(super) fn boot_id() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| plain(id.trim())).unwrap_or_default()
+    plain(&clock::boot_id())
 }
 
 /// At most [`TEXT_MAX`] printable ASCII characters.

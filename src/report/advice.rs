@@ -92,6 +92,11 @@ const ADVICE: &[Advice] = &[
         ],
     },
     Advice {
+        code: codes::DB_REPLACED,
+        restart: Some("neither the database nor its log goes away by itself."),
+        actions: &[],
+    },
+    Advice {
         code: codes::DB_BUSY,
         restart: None,
         actions: &["End the other program that uses the file, such as a `sqlite3` shell or a backup."],

@@ -85,5 +85,6 @@ mod tests {
             at("circle"),
             "a circle leads nowhere, which opening it will say"
         );
+        assert_eq!(resolved(Path::new("shop-data/shop.db")), Path::new("shop-data/shop.db"));
     }
 }

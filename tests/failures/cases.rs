@@ -28,6 +28,7 @@ pub(crate) const CASES: &[Case] = &[
     ("db.dir-missing", mended::db_dir_missing),
     ("db.foreign", mended::db_foreign),
     ("db.corrupt", mended::db_corrupt),
+    ("db.replaced", mended::db_replaced),
     ("db.busy", mended::db_busy),
     ("db.disk-full", mended::db_disk_full),
     ("db.io", mended::db_io),

@@ -157,6 +157,19 @@ pub(crate) fn db_corrupt() -> String {
     report.0
 }
 
+/// A backup is restored after a kill, and the log forgotten.
+pub(crate) fn db_replaced() -> String {
+    let shop = Shop::new();
+    let first = shop.up(&[]);
+    shop.sh(&format!("cp {DATA}/shop.db {DATA}/backup"));
+    first.kill();
+    shop.sh(&format!("cp {DATA}/backup {DATA}/shop.db"));
+    let report = shop.fails(&[]);
+    shop.sh(&report.paste("mv /srv/shop/shop.db-wal"));
+    shop.starts(&[]);
+    report.0
+}
+
 pub(crate) fn db_busy() -> String {
     let shop = Shop::new();
     shop.starts(&[]);

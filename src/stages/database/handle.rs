@@ -110,10 +110,11 @@ impl Database {
                 let transaction = connection.transaction()?;
                 let value = closure(&transaction)?;
                 // What is committed to a file without a name is lost when the service stops.
-                if !place.is_there() {
-                    return Err(replaced(&place, &worker));
-                }
+                let Some(found) = place.look() else { return Err(replaced(&place, &worker)) };
                 transaction.commit()?;
+                if let Some(stamp) = &place.stamp {
+                    stamp.after_commit(connection, &found);
+                }
                 Ok(value)
             })
             .await
@@ -151,7 +152,7 @@ impl Database {
         let place = self.place.clone();
         let query = self.read(move |connection| {
             // First, because a file that is gone explains whatever SQLite would say next.
-            if !place.is_there() {
+            if place.look().is_none() {
                 return Ok(false);
             }
             connection.pragma_query_value(None, "schema_version", |row| row.get::<_, i64>(0))?;

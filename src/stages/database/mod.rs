@@ -19,6 +19,7 @@ mod origin;
 mod preflight;
 mod queue;
 mod settings;
+mod stamp;
 mod threads;
 
 use std::{

@@ -1,13 +1,19 @@
 //! From a path to open connections: each step in its order, on the writer's thread.
 
-use std::{fs, path::PathBuf, sync::Arc};
+use std::{
+    fs::{self, Metadata},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use rusqlite::Connection;
 
 use super::{
     SqliteDatabase, backup,
     claim::{Claim, Identity},
+    errors::system_failed,
     fence, integrity, migrate, open, origin, preflight,
+    stamp::{self, Stamp},
     threads::{Readers, Shared},
 };
 use crate::{contract::guard::WorkerGuard, error::StageResult};
@@ -32,17 +38,19 @@ pub(super) struct Opened {
 }
 
 /// Which file is open.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Place {
     /// The path with links followed.
     pub(super) file: PathBuf,
     pub(super) identity: Identity,
+    /// `None` where several workers may write it.
+    pub(super) stamp: Option<Arc<Stamp>>,
 }
 
 impl Place {
-    /// Whether the path still leads to the file that is open.
-    pub(super) fn is_there(&self) -> bool {
-        fs::metadata(&self.file).is_ok_and(|found| Identity::of(&found) == self.identity)
+    /// What is at the path, as long as that is the file that is open.
+    pub(super) fn look(&self) -> Option<Metadata> {
+        fs::metadata(&self.file).ok().filter(|found| Identity::of(found) == self.identity)
     }
 }
 
@@ -64,6 +72,7 @@ pub(super) fn open_all(shared: &Arc<Shared>, plan: &Plan) -> StageResult<Opened>
         integrity::check(&connection, settings.integrity, settings.integrity_limit, &shared.cut, path)
             .map_err(|refused| looked.show(refused))?;
     }
+    stamp::forget(&looked.file).map_err(|error| system_failed(&error, "remove the stamp of", path))?;
     open::to_write(&mut connection, path)?;
     // While it is fenced and migrated, of which a connection that reads sees what is committed.
     readers.open();
@@ -80,6 +89,12 @@ pub(super) fn open_all(shared: &Arc<Shared>, plan: &Plan) -> StageResult<Opened>
     }
     (plan.step)("open for reading".to_owned());
     readers.ready()?;
-    let place = Place { file: looked.file, identity: looked.identity };
+    let stamp = if plan.worker.is_exclusive() {
+        let stamp = Stamp::begin(&connection, &looked.file);
+        Some(Arc::new(stamp.map_err(|error| system_failed(&error, "stamp the database", path))?))
+    } else {
+        None
+    };
+    let place = Place { file: looked.file, identity: looked.identity, stamp };
     Ok(Opened { readers, connection, claim: looked.claim, place })
 }

@@ -18,7 +18,7 @@ use rustix::{
 use super::{
     claim::{Claim, Identity},
     errors::{advise_recovery, system_failed},
-    header,
+    header, stamp,
 };
 use crate::{
     codes::DB_CORRUPT,
@@ -73,6 +73,9 @@ pub(super) fn check(path: &Path) -> StageResult<Looked> {
     require_one(&file)?;
     writable(&file)?;
     let has_log = companions(&file)?;
+    if has_log {
+        stamp::check(&file, &found)?;
+    }
     space(parent(&file))?;
     let identity = Identity::of(&found);
     let (claim, head) = Claim::after(identity, || read(&file));

@@ -264,11 +264,15 @@ fn write_until_closed(
             return Ok(());
         }
     };
+    let stamp = place.stamp.clone();
     let _unheard = opened.send(Ok(place));
     shared.writes.serve(&mut connection);
     drop(readers);
     busy::wait_at_most(plan.settings.busy_timeout.min(PATIENCE_TO_TIDY), shared.cut.clone());
+    // Closing moves the log into the database.
+    stamp.iter().for_each(|stamp| stamp.clear());
     let closed = close(connection, &shared.cut);
+    stamp.iter().for_each(|stamp| stamp.end());
     drop(claim);
     closed.map_err(|error| sqlite_failed(&error, "close the database", &plan.path))
 }
