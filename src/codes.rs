@@ -57,6 +57,7 @@ codes! {
     LOCK_NOT_SHARED = "lock.not-shared", Config, "The lock file is where other instances cannot see it";
     LOCK_UNSUPPORTED = "lock.unsupported", Config, "The lock cannot be taken on this file system";
     LOCK_LOST = "lock.lost", Software, "The right to be the only worker was lost";
+    LOCK_EXPIRED = "lock.expired", Temporary, "The right to be the only worker ran out";
     DB_NOT_WRITABLE = "db.not-writable", Permission, "The data cannot be written by this process";
     DB_DIR_MISSING = "db.dir-missing", CannotCreate, "The data directory does not exist and cannot be created";
     DB_FOREIGN = "db.foreign", Data, "The database belongs to another application";

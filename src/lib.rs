@@ -130,7 +130,7 @@ pub use contract::{
     analysis::Analysis,
     context::{ServeContext, StageContext, StopContext},
     event::Event,
-    guard::{FencingToken, LockLost, WorkerGuard},
+    guard::{FencingToken, LockLost, Loss, WorkerGuard},
     needs::{AnyHandle, Handle, Needs, OptionalHandle},
     outcome::{
         FailurePhase, NeverStarted, StageFailure, StartupError, StopHook, StopProblem, StopReport,

@@ -15,7 +15,7 @@ use std::{
 use rusqlite::{Connection, OpenFlags};
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use solostart::testing::Process;
-use worker::{Next, Place, alone};
+use worker::{Next, Place, RAN_OUT, TAKEN, alone};
 
 mod support;
 #[path = "support/worker.rs"]
@@ -135,7 +135,7 @@ fn a_lease_that_is_made_read_only_stops_the_worker_before_another_one_works() {
         |mode: u32| fs::set_permissions(lease(&place.data()), fs::Permissions::from_mode(mode)).unwrap();
     let (mut first, mut second) = (place.command(bound, &[]), place.waiting(bound, &[]));
     let next = Next::Fails(77, "db.not-writable", &|_| mode(0o640));
-    place.damage_to(&mut first, &mut second, &[], |_| mode(0o440), "was made read-only", next);
+    place.damage_to(&mut first, &mut second, &[], |_| mode(0o440), (TAKEN, "was made read-only"), next);
 }
 
 #[test]
@@ -192,10 +192,27 @@ fn a_worker_that_was_paused_for_longer_than_its_lease_ends_when_it_goes_on() {
     let token = place.token(&[]);
     first.go_on();
     let ended = first.wait();
-    ended.assert_failed(70, "lock.lost").assert_says("it was not renewed in time");
+    ended
+        .assert_failed(75, "lock.expired")
+        .assert_says("stood still for about")
+        .assert_says("Restarting MAY");
     waiting.wait_for("READY");
     assert!(place.token(&[]) > token);
     alone(&waiting.kill());
+}
+
+#[test]
+fn a_worker_whose_time_ran_out_and_that_cannot_stop_ends_at_once_and_may_be_started_again() {
+    let place = Place::new();
+    let vars = [("TESTAPP_LEASE_TTL", "2s"), ("TESTAPP_SCENARIO", "stop-block")];
+    let mut first = Process::start(&mut place.command(&[], &vars));
+    first.wait_for("READY").pause();
+    while place.start().wait().code() != 75 {}
+    first.go_on();
+    let ended = first.wait();
+    ended.assert_failed(75, "lock.expired").assert_says("so this process is ended at once");
+    ended.assert_says("Restarting MAY help");
+    place.start().wait_for("READY");
 }
 
 /// Starts what follows with writing beyond the limit on files as an error, and not a signal.
@@ -222,7 +239,7 @@ fn a_disk_that_fails_while_the_lease_is_renewed_stops_the_worker() {
         let limited = Command::new("prlimit").args([&format!("--pid={}", first.id()), "--fsize=0"]).status();
         assert!(limited.unwrap().success());
     };
-    place.damage_to(&mut first, &mut second, &[], fail, "disk I/O error", Next::Starts);
+    place.damage_to(&mut first, &mut second, &[], fail, (RAN_OUT, "disk I/O error"), Next::Starts);
 }
 
 /// A process that a test has not started itself.
@@ -341,7 +358,7 @@ fn where_the_lease_alone_keeps_two_apart_an_hour_between_their_wall_clocks_chang
                 let mut second = place.waiting(&[], &theirs.vars());
                 let remove = |_: &Process| fs::remove_file(lock(&place.data())).unwrap();
                 let says = "the lock file was";
-                place.damage_to(&mut first, &mut second, &[], remove, says, Next::Starts);
+                place.damage_to(&mut first, &mut second, &[], remove, (TAKEN, says), Next::Starts);
             });
         }
     });

@@ -14,7 +14,7 @@ use std::{
 
 use rustix::process::geteuid;
 use solostart::testing::Process;
-use worker::{Next, Place, alone};
+use worker::{Next, Place, RAN_OUT, TAKEN, alone};
 
 mod support;
 #[path = "support/worker.rs"]
@@ -77,7 +77,7 @@ fn a_disk_that_is_full_when_the_lease_is_renewed_stops_the_worker_and_keeps_othe
         while file.write_all(&[0; 1024]).is_ok() {}
     };
     let next = Next::Fails(74, "db.disk-full", &|_| fs::remove_file(&rubbish).unwrap());
-    place.damage_to(&mut first, &mut second, &through, fill, "database or disk is full", next);
+    place.damage_to(&mut first, &mut second, &through, fill, (RAN_OUT, "database or disk is full"), next);
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn a_mount_that_becomes_read_only_stops_the_worker_and_keeps_others_from_startin
             mounts.run(&place, &format!("umount \"$0/{file}\""));
         };
         let next = Next::Fails(exit, code, &open);
-        place.damage_to(&mut first, &mut second, &through, seal, "was made read-only", next);
+        place.damage_to(&mut first, &mut second, &through, seal, (TAKEN, "was made read-only"), next);
     }
 }
 
@@ -177,7 +177,7 @@ fn where_the_lease_alone_keeps_two_apart_a_hundred_hours_between_their_clocks_ch
                 let (mut first, mut second) = (place.command(ours, &[]), place.waiting(theirs, &[]));
                 let remove = |_: &Process| fs::remove_file(place.data().join("testapp.lock")).unwrap();
                 let says = "the lock file was";
-                place.damage_to(&mut first, &mut second, &[], remove, says, Next::Starts);
+                place.damage_to(&mut first, &mut second, &[], remove, (TAKEN, says), Next::Starts);
             });
         }
     });

@@ -162,8 +162,8 @@ def pause(world):
     check(re.search(r"paused", report), report)
     first.docker("unpause").ok()
     # Its lease has run out, so it may not go on. It ends by itself, and only then may the next start.
-    check(first.wait_exit(30) == 70, first.state())
-    assert_report(first.log(), 70, "lock.lost")
+    check(first.wait_exit(30) == 75, first.state())
+    assert_report(first.log(), 75, "lock.expired", "stood still")
     world.run("next", *options).wait_healthy()
 
 

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     cell::{Cell, NEVER, held, reached},
     event::{Event, EventSink},
-    guard::{GuardKeeper, LockLost, WorkerGuard},
+    guard::{GuardKeeper, LockLost, Loss, WorkerGuard},
     panic::contain,
     state::{Phase, StageState},
 };
@@ -165,7 +165,7 @@ impl Board {
     pub(crate) fn worker(&self) -> WorkerGuard {
         self.worker.get().cloned().unwrap_or_else(|| {
             let keeper = GuardKeeper::exclusive();
-            keeper.lose("worker-mode is not up");
+            keeper.end(LockLost::new(Loss::NotHeld, "worker-mode is not up"));
             keeper.guard()
         })
     }

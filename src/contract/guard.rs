@@ -12,15 +12,8 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
+pub use super::lost::{LockLost, Loss};
 use crate::{clock::boot_time, error::StageResult, ids::InstanceId};
-
-/// The right to be the only worker is gone.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("the right to be the only worker is lost: {reason}")]
-pub struct LockLost {
-    /// What was noticed, for people.
-    pub reason: String,
-}
 
 /// The number of one acquisition of the right to be the only worker. A later acquisition has a higher one,
 /// also across restarts, crashes and lost lease files.
@@ -82,8 +75,10 @@ struct Shared {
     /// The same for when the process must have ended.
     hard_limit: AtomicU64,
     token: AtomicU64,
+    /// When a thread that keeps the right was last seen to run.
+    seen: AtomicU64,
     /// What kept the last renewal from being acknowledged.
-    trouble: Mutex<Option<String>>,
+    trouble: Mutex<Option<Trouble>>,
     raise: OnceLock<Raise>,
     protect: OnceLock<Protect>,
     /// Which start of which process this is: two holders can have one token where every memory of it was lost.
@@ -91,8 +86,20 @@ struct Shared {
     exclusive: bool,
 }
 
+/// What keeps the right from being renewed, and what can be done about it.
+struct Trouble {
+    what: String,
+    actions: Vec<String>,
+    /// Whether it is an answer, and not the want of one.
+    answered: bool,
+}
+
 /// Why a right ends that is given up on purpose.
-pub(crate) const GIVEN_BACK: &str = "it was given back";
+const GIVEN_BACK: &str = "it was given back";
+
+/// Who notices the end of the right's time later than this stood still meanwhile: the threads that wait for it are
+/// woken by the kernel's timer.
+const STOOD_STILL: Duration = Duration::from_millis(500);
 
 /// A time that no clock reaches.
 const NEVER: u64 = u64::MAX;
@@ -119,17 +126,37 @@ impl WorkerGuard {
             return Ok(());
         }
         // Whoever sees it first settles it: a renewal that is acknowledged later revives nothing.
-        let trouble = self.0.trouble.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let because = trouble.map_or_else(String::new, |trouble| format!(": {trouble}"));
-        Err(self.lose(format!("it was not renewed in time{because}")))
+        Err(self.end(self.ran_out(Duration::from_nanos(valid_until))))
     }
 
-    /// Ends the right. The first reason stays.
+    /// Declares that somebody took the right. Returns how it was lost first.
     pub(crate) fn lose(&self, reason: String) -> LockLost {
+        self.end(LockLost::taken(reason))
+    }
+
+    fn end(&self, lost: LockLost) -> LockLost {
         // A second loss changes nothing: whoever looks wants to know what happened first.
-        let lost = self.0.reason.get_or_init(|| LockLost { reason }).clone();
+        let lost = self.0.reason.get_or_init(|| lost).clone();
         self.0.lost.cancel();
         lost
+    }
+
+    /// What the right's time was lost with, which ended at `valid_until`.
+    fn ran_out(&self, valid_until: Duration) -> LockLost {
+        let now = boot_time();
+        let late = now.saturating_sub(valid_until);
+        let trouble = self.0.trouble.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if late < STOOD_STILL {
+            let Some(Trouble { what, actions, .. }) = trouble else {
+                return LockLost::expired("it was not renewed in time", Vec::new());
+            };
+            return LockLost::expired(format!("it was not renewed in time: {what}"), actions);
+        }
+        let seen = Duration::from_nanos(self.0.seen.load(Ordering::Acquire));
+        let still = now.saturating_sub(seen).max(late).as_secs_f64().round().max(1.0);
+        let before = trouble.filter(|trouble| trouble.answered);
+        let before = before.map_or_else(String::new, |trouble| format!("; before that, {}", trouble.what));
+        LockLost::expired(format!("this process stood still for about {still} s{before}"), Vec::new())
     }
 
     /// The number of this acquisition, which fences off every earlier one.
@@ -208,7 +235,7 @@ impl WorkerGuard {
         if !self.0.exclusive {
             return Ok(());
         }
-        self.check()?;
+        self.check().map_err(LockLost::into_error)?;
         match self.0.protect.get() {
             Some(protect) => protect(file),
             None => Ok(()),
@@ -229,7 +256,7 @@ impl WorkerGuard {
 
     /// Why the right ended, where it was not given up on purpose.
     pub(crate) fn taken_away(&self) -> Option<LockLost> {
-        self.check().err().filter(|lost| lost.reason != GIVEN_BACK)
+        self.check().err().filter(|lost| lost.loss != Loss::NotHeld)
     }
 
     /// Waits until the right is lost; for ever where it never is.
@@ -238,7 +265,7 @@ impl WorkerGuard {
     /// Cancel safe: nothing is lost when the future is dropped.
     pub async fn lost(&self) -> LockLost {
         self.0.lost.cancelled().await;
-        self.0.reason.get().cloned().unwrap_or_else(|| LockLost { reason: "it was given up".to_owned() })
+        self.0.reason.get().cloned().unwrap_or_else(|| LockLost::new(Loss::NotHeld, GIVEN_BACK))
     }
 
     /// Whether a lock stands behind this guard. It is `false` only where the application decided, by
@@ -287,6 +314,7 @@ impl GuardKeeper {
             valid_until: AtomicU64::new(NEVER),
             hard_limit: AtomicU64::new(NEVER),
             token: AtomicU64::new(token.0),
+            seen: AtomicU64::new(nanos(boot_time())),
             trouble: Mutex::new(None),
             raise: OnceLock::new(),
             protect: OnceLock::new(),
@@ -299,9 +327,19 @@ impl GuardKeeper {
         self.0.clone()
     }
 
-    /// Declares the right lost. The first reason stays.
+    /// Declares that somebody took the right, or what it rests on. The first reason stays.
     pub(crate) fn lose(&self, reason: impl Into<String>) {
-        let _already_lost = self.0.lose(reason.into());
+        let _how_it_was_lost_first = self.0.lose(reason.into());
+    }
+
+    /// Declares the right ended in whichever way. The first one stays.
+    pub(crate) fn end(&self, lost: LockLost) {
+        let _how_it_was_lost_first = self.0.end(lost);
+    }
+
+    /// The right is given up on purpose.
+    pub(crate) fn give_back(&self) {
+        self.end(LockLost::new(Loss::NotHeld, GIVEN_BACK));
     }
 
     /// Limits the right, by [`boot_time`]: until when it holds, and when the process must have ended.
@@ -317,9 +355,21 @@ impl GuardKeeper {
         Duration::from_nanos(self.0.0.valid_until.load(Ordering::Acquire))
     }
 
-    /// Notes what keeps the right from being renewed, for the reason of a later loss.
-    pub(crate) fn trouble(&self, what: impl Into<String>) {
-        *self.0.0.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(what.into());
+    /// Notes what keeps the right from being renewed, and what can be done about it, for a later loss.
+    pub(crate) fn trouble(&self, what: impl Into<String>, actions: Vec<String>) {
+        let trouble = Trouble { what: what.into(), actions, answered: true };
+        *self.0.0.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(trouble);
+    }
+
+    /// Notes that something was asked, for a loss before it answers. An answer that is known says more.
+    pub(crate) fn asked(&self, what: &str, actions: impl FnOnce() -> Vec<String>) {
+        let mut trouble = self.0.0.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        trouble.get_or_insert_with(|| Trouble { what: what.to_owned(), actions: actions(), answered: false });
+    }
+
+    /// Notes that a thread that keeps the right runs.
+    pub(crate) fn runs(&self) {
+        self.0.0.seen.fetch_max(nanos(boot_time()), Ordering::AcqRel);
     }
 
     /// Says which acquisition this is. It only ever grows.
@@ -342,7 +392,7 @@ impl GuardKeeper {
 
     /// The right was given up, and nothing needs to be ended for its sake any more.
     pub(crate) fn retire(&self) {
-        self.lose(GIVEN_BACK);
+        self.give_back();
         self.0.0.hard_limit.store(NEVER, Ordering::Release);
     }
 }

@@ -6,6 +6,7 @@ pub(crate) mod cell;
 pub(crate) mod context;
 pub(crate) mod event;
 pub(crate) mod guard;
+pub(crate) mod lost;
 pub(crate) mod needs;
 pub(crate) mod outcome;
 pub(crate) mod panic;

@@ -9,7 +9,7 @@ use tracing::{Instrument, Span, info_span};
 
 use super::{Command, Engine, defect, health::Checks, stage_failure, tasks::Told, up};
 use crate::{
-    codes::{LOCK_LOST, STARTUP_INTERRUPTED, STARTUP_TIMEOUT},
+    codes::{STARTUP_INTERRUPTED, STARTUP_TIMEOUT},
     contract::{
         analysis::analysed,
         board::Board,
@@ -221,8 +221,7 @@ impl Engine {
     }
 
     pub(super) fn lock_lost(&self, lost: &LockLost) -> StageFailure {
-        let error = StageError::new(LOCK_LOST, lost.clone());
-        self.failure_of("worker-mode", FailurePhase::Serve, error)
+        self.failure_of("worker-mode", FailurePhase::Serve, lost.clone().into_error())
     }
 
     /// A stage that was up said that the service cannot go on.

@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::file_lock::Doubt;
-use crate::contract::guard::{GIVEN_BACK, GuardKeeper};
+use crate::contract::guard::{GuardKeeper, LockLost, Loss};
 
 /// How long a deleted or replaced lock file can go unnoticed.
 pub(super) const INTERVAL: Duration = Duration::from_secs(3);
@@ -52,12 +52,13 @@ impl Heartbeat {
             let mut failures = 0;
             let mut wait = interval;
             while ended.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
+                watched.runs();
                 match verify() {
                     Ok(()) => (failures, wait) = (0, interval),
                     Err(Doubt::Unclear(_)) if failures + 1 < TRIES => {
                         (failures, wait) = (failures + 1, PAUSE)
                     }
-                    Err(doubt) => return watched.lose(doubt.to_string()),
+                    Err(doubt) => return watched.end(lost(&doubt)),
                 }
             }
         })?;
@@ -67,11 +68,21 @@ impl Heartbeat {
 
 impl Drop for Heartbeat {
     fn drop(&mut self) {
-        self.keeper.lose(GIVEN_BACK);
+        self.keeper.give_back();
         self.running = None;
         if let Some(thread) = self.thread.take() {
             // A panic in the thread was already made known as a loss.
             let _panicked = thread.join();
+        }
+    }
+}
+
+/// A file that cannot be looked at was not taken by anybody: the disk does not answer.
+fn lost(doubt: &Doubt) -> LockLost {
+    match doubt {
+        Doubt::Changed(_) => LockLost::taken(doubt.to_string()),
+        Doubt::Unclear(_) => {
+            LockLost::expired(doubt.to_string(), vec!["Look for errors of the disk: dmesg | tail".to_owned()])
         }
     }
 }
@@ -82,7 +93,7 @@ pub(super) struct LostInPanic<'a>(pub(super) &'a GuardKeeper);
 impl Drop for LostInPanic<'_> {
     fn drop(&mut self) {
         if thread::panicking() {
-            self.0.lose("the thread that verifies it panicked");
+            self.0.end(LockLost::new(Loss::Defect, "the thread that verifies it panicked"));
         }
     }
 }

@@ -74,8 +74,16 @@ const ADVICE: &[Advice] = &[
         restart: Some("whatever took the lock away can do it again. Find it first."),
         actions: &[
             "Find out what took it: a clean-up job or a restored backup that replaced the lock file, a \
-             machine or container that was paused, a second deployment.",
+             second deployment.",
             "Make sure that no second one runs before you start it again:\n{service} lock status",
+        ],
+    },
+    Advice {
+        code: codes::LOCK_EXPIRED,
+        restart: Some("nobody took the right, and the next start takes it again."),
+        actions: &[
+            "See what stopped it: a suspended machine, a paused container, a frozen control group, a lack of memory.",
+            "Paused that long on purpose? Allow more time: {P}_LEASE_TTL=60s",
         ],
     },
     Advice {

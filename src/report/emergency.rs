@@ -11,8 +11,12 @@ use super::{
     words::{sentence, stage},
 };
 use crate::{
-    codes::{FailureCode, LOCK_LOST, ROLLBACK_INCOMPLETE, STAGE_BLOCKED_EXECUTOR},
-    contract::state::{Phase, StageState},
+    codes::{FailureCode, ROLLBACK_INCOMPLETE, STAGE_BLOCKED_EXECUTOR},
+    contract::{
+        guard::LockLost,
+        state::{Phase, StageState},
+    },
+    error::ErrorKind,
 };
 
 /// What the watchdog thread sees when the engine has not ended in time.
@@ -23,8 +27,8 @@ pub(crate) struct Stalled {
     pub(crate) limit: Duration,
     /// The stages that have not settled.
     pub(crate) stages: Vec<StalledStage>,
-    /// That the right to be the only worker is lost, and why, where it is.
-    pub(crate) lost: Option<String>,
+    /// How the right to be the only worker was lost, where it was.
+    pub(crate) lost: Option<LockLost>,
 }
 
 /// A stage that has not settled.
@@ -38,16 +42,32 @@ pub(crate) struct StalledStage {
 }
 
 impl Stalled {
+    /// What kind of failure it is, which decides the exit code.
+    pub(crate) fn kind(&self) -> ErrorKind {
+        self.cause().0.kind
+    }
+
     /// The code of what happened, and the stage to name.
     pub(super) fn cause(&self) -> (FailureCode, &str) {
         let blocking = self.stages.iter().find(|stage| stage.blocks);
         let culprit = blocking.or(self.stages.first()).map_or("startup", |stage| stage.name.as_str());
         match (&self.lost, blocking) {
             // What came first is the cause, whatever keeps the process from stopping for it (invariant 5).
-            (Some(_), _) => (LOCK_LOST, "worker-mode"),
+            (Some(lost), _) => (lost.failure_code(), "worker-mode"),
             (None, Some(_)) => (STAGE_BLOCKED_EXECUTOR, culprit),
             (None, None) => (ROLLBACK_INCOMPLETE, culprit),
         }
+    }
+}
+
+impl Stalled {
+    /// What the operator can do.
+    pub(super) fn actions(&self, identity: &Identity) -> Vec<String> {
+        let (code, culprit) = self.cause();
+        let known = self.lost.clone().map(|lost| advice::own_actions(&lost.into_error()));
+        known
+            .filter(|known| !known.is_empty())
+            .unwrap_or_else(|| advice::defaults(code, culprit, self.limit, identity))
     }
 }
 
@@ -70,7 +90,7 @@ pub(super) fn emergency(stalled: &Stalled, exit: u8, identity: &Identity) -> Str
             if stalled.phase == Phase::Starting { headline } else { "SERVICE FAILED" },
             format!(
                 "{} {what} Another instance may work from now on, so this process is ended at once.",
-                sentence(code.title, &clean(lost, 500))
+                sentence(code.title, &clean(&lost.to_string(), 500))
             ),
             advice::restart(code, code.kind),
         ),
@@ -87,7 +107,7 @@ pub(super) fn emergency(stalled: &Stalled, exit: u8, identity: &Identity) -> Str
     });
     let mut parts = vec![Part::text(1, 4, &what)];
     parts.extend(Part::table(4, Some("Not finished"), Table::new(rows)));
-    parts.extend(to_do(advice::defaults(code, culprit, stalled.limit, identity)));
+    parts.extend(to_do(stalled.actions(identity)));
     let state = "NOT EVERYTHING WAS STOPPED. The end of this process ends what is left.";
     parts.push(Part::text(3, 3, state).apart(true));
     parts.push(Part::text(2, 3, &next));

@@ -1,7 +1,7 @@
 //! What there is to report, each as text and as data.
 
 use super::{
-    Identity, Slow, Stalled, advice,
+    Identity, Slow, Stalled,
     checked::{Found, LookedAt, checked},
     document::{Document, Event, Verdict, millis},
     emergency::emergency,
@@ -150,7 +150,7 @@ impl Report {
             }
         };
         let (code, culprit) = stalled.cause();
-        let actions = advice::defaults(code, culprit, stalled.limit, identity);
+        let actions = stalled.actions(identity);
         let document = Document::new(event, "ERROR", message, identity).incomplete(code, culprit, actions);
         Self::new(document, emergency(stalled, code.kind.exit_code(), identity))
     }

@@ -20,7 +20,6 @@ use crate::{
         state::{Phase, StageState},
     },
     engine::{BLOCKING_TICKS, Limits, running::Control},
-    error::ErrorKind,
     ids::StageId,
     report::{Stalled, StalledStage},
 };
@@ -97,9 +96,11 @@ impl Watchdog {
             end = self.end(&blocking, lost);
             let is_over_time = end.is_some_and(|end| Instant::now() >= end);
             if is_over_time && !self.over.load(Ordering::Acquire) {
-                (self.report)(self.stalled(&blocking), self.patience());
+                let stalled = self.stalled(&blocking);
+                let exit = stalled.kind().exit_code();
+                (self.report)(stalled, self.patience());
                 // Exit handlers and destructors are just what may hang; the kernel closes the lock file.
-                low_level::exit(i32::from(ErrorKind::Software.exit_code()));
+                low_level::exit(i32::from(exit));
             }
         }
     }
@@ -173,7 +174,7 @@ impl Watchdog {
             Phase::Ready | Phase::Draining | Phase::Stopping | Phase::Stopped => self.limits.shutdown,
         };
         let lost = board.published_worker().and_then(|guard| guard.taken_away());
-        Stalled { phase: board.phase(), limit, stages, lost: lost.map(|lost| lost.to_string()) }
+        Stalled { phase: board.phase(), limit, stages, lost }
     }
 }
 

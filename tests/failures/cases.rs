@@ -24,6 +24,7 @@ pub(crate) const CASES: &[Case] = &[
     ("lock.not-shared", mended::lock_not_shared),
     ("lock.unsupported", mended::lock_unsupported),
     ("lock.lost", mended::lock_lost),
+    ("lock.expired", mended::lock_expired),
     ("db.not-writable", mended::db_not_writable),
     ("db.dir-missing", mended::db_dir_missing),
     ("db.foreign", mended::db_foreign),

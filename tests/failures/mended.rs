@@ -103,6 +103,17 @@ pub(crate) fn lock_lost() -> String {
     report.0
 }
 
+pub(crate) fn lock_expired() -> String {
+    let shop = Shop::new();
+    let first = shop.up(&[("SHOP_LEASE_TTL", "2s")]);
+    shop.sh(&format!("dd if=/dev/zero of={DATA}/rubbish bs=1k 2>&1 || true"));
+    let report = Report::of(first);
+    assert!(shop.sh(&report.paste("df -h")).contains("100%"));
+    shop.sh(&format!("rm {DATA}/rubbish"));
+    shop.starts(&[]);
+    report.0
+}
+
 /// A mount that is read-only; and a mode, which only somebody without the rights of root feels.
 pub(crate) fn db_not_writable() -> String {
     let powerless: &[&str] = &["setpriv", "--bounding-set=-all", "--inh-caps=-all"];

@@ -90,7 +90,7 @@ impl Place {
     /// reason that is given, the other one must not work before, and its token must be higher.
     pub(crate) fn damage(&self, harm: impl FnOnce(&Path), says: &str, next: Next<'_>) {
         let (mut first, mut second) = (self.command(&[], &[]), self.waiting(&[], &[]));
-        self.damage_to(&mut first, &mut second, &[], |_| harm(&self.data()), says, next);
+        self.damage_to(&mut first, &mut second, &[], |_| harm(&self.data()), (TAKEN, says), next);
     }
 
     /// The same for two who see different things. `through` leads to where others see the data.
@@ -100,7 +100,7 @@ impl Place {
         second: &mut Command,
         through: &[&str],
         harm: impl FnOnce(&Process),
-        says: &str,
+        (code, says): (&str, &str),
         next: Next<'_>,
     ) {
         let mut first = Process::start(first);
@@ -109,7 +109,8 @@ impl Place {
         harm(&first);
         let mut second = Process::start(second);
         let ended = first.wait();
-        ended.assert_failed(70, "lock.lost").assert_says(says).assert_says("base stopped");
+        let exit = if code == RAN_OUT { 75 } else { 70 };
+        ended.assert_failed(exit, code).assert_says(says).assert_says("base stopped");
         alone(&ended);
         if let Next::Fails(exit, code, mend) = next {
             let ended = second.wait();
@@ -124,6 +125,10 @@ impl Place {
         alone(&second.kill());
     }
 }
+
+/// What somebody did to the locks ends the right in one way, a disk that does not take the lease in the other.
+pub(crate) const TAKEN: &str = "lock.lost";
+pub(crate) const RAN_OUT: &str = "lock.expired";
 
 /// Nobody else worked while this one did.
 #[track_caller]

@@ -7,7 +7,7 @@ async fn a_lost_right_never_comes_back_and_keeps_its_first_reason() {
     assert_eq!(guard.check(), Ok(()));
     keeper.lose("the lock file was replaced");
     keeper.lose("something later");
-    let lost = LockLost { reason: "the lock file was replaced".to_owned() };
+    let lost = LockLost::taken("the lock file was replaced");
     assert_eq!(guard.check(), Err(lost.clone()));
     assert_eq!(guard.lost().await, lost);
 }
@@ -19,13 +19,45 @@ fn a_right_that_was_not_renewed_in_time_is_not_revived_by_a_late_renewal() {
     let later = boot_time() + Duration::from_secs(60);
     keeper.limit(later, later);
     assert_eq!(guard.check(), Ok(()));
-    keeper.trouble("the disk is full");
-    keeper.0.0.valid_until.store(0, Ordering::Release);
-    let reason = "it was not renewed in time: the disk is full".to_owned();
-    assert_eq!(guard.check(), Err(LockLost { reason: reason.clone() }));
+    let just_over = boot_time();
+    while boot_time() == just_over {}
+    keeper.limit(just_over, later);
+    let lost = guard.check().unwrap_err();
+    assert_eq!((lost.loss, lost.reason.as_str()), (Loss::Expired, "it was not renewed in time"));
     assert!(guard.0.lost.is_cancelled(), "nobody who waits was told");
     keeper.limit(later, later);
-    assert_eq!(guard.check(), Err(LockLost { reason }));
+    assert_eq!(guard.check(), Err(lost));
+}
+
+/// How a right ends whose time was up `ago`, after what `before` noted.
+fn run_out(ago: Duration, before: impl FnOnce(&GuardKeeper)) -> LockLost {
+    let keeper = GuardKeeper::exclusive();
+    let over = boot_time() - ago;
+    keeper.limit(over, over);
+    before(&keeper);
+    while boot_time() == over {}
+    keeper.guard().check().unwrap_err()
+}
+
+#[test]
+fn a_right_that_ran_out_says_what_was_waited_for_and_what_to_look_at() {
+    let look = || vec!["look at the disk".to_owned()];
+    let asked = run_out(Duration::ZERO, |keeper| keeper.asked("the disk did not answer", look));
+    assert_eq!(asked, LockLost::expired("it was not renewed in time: the disk did not answer", look()));
+    let told = run_out(Duration::ZERO, |keeper| {
+        keeper.trouble("the disk is full", look());
+        keeper.asked("the disk did not answer", Vec::new);
+    });
+    assert_eq!(told, LockLost::expired("it was not renewed in time: the disk is full", look()));
+}
+
+#[test]
+fn a_process_that_stood_still_says_for_how_long_and_does_not_blame_the_disk_that_it_had_just_asked() {
+    let paused = Duration::from_secs(11);
+    let still = run_out(paused, |keeper| keeper.asked("the disk did not answer", Vec::new));
+    assert_eq!(still, LockLost::expired("this process stood still for about 11 s", Vec::new()));
+    let before = run_out(paused, |keeper| keeper.trouble("the disk is full", Vec::new()));
+    assert_eq!(before.reason, "this process stood still for about 11 s; before that, the disk is full");
 }
 
 #[test]

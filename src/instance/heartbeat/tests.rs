@@ -1,7 +1,7 @@
 use std::time::Instant;
 
 use super::*;
-use crate::contract::guard::{LockLost, WorkerGuard};
+use crate::contract::guard::{LockLost, Loss, WorkerGuard};
 
 const SHORT: Duration = Duration::from_millis(1);
 const NEVER: Duration = Duration::from_secs(3600);
@@ -15,11 +15,11 @@ fn beat(
     (Heartbeat::start(verify, keeper, interval).unwrap(), guard)
 }
 
-async fn lost(guard: &WorkerGuard) -> String {
-    let LockLost { reason } =
+async fn lost(guard: &WorkerGuard) -> (Loss, String) {
+    let LockLost { loss, reason, .. } =
         tokio::time::timeout(Duration::from_secs(10), guard.lost()).await.expect("lost");
     assert!(guard.check().is_err());
-    reason
+    (loss, reason)
 }
 
 fn unclear() -> Doubt {
@@ -33,18 +33,21 @@ async fn a_changed_file_loses_the_right_at_the_first_look() {
         looked.send(()).unwrap();
         Err(Doubt::Changed("the lock file was removed".to_owned()))
     });
-    assert_eq!(lost(&guard).await, "the lock file was removed");
+    assert_eq!(lost(&guard).await, (Loss::Taken, "the lock file was removed".to_owned()));
     assert_eq!(looks.iter().count(), 1);
 }
 
 #[tokio::test]
-async fn a_file_that_cannot_be_looked_at_loses_the_right_after_a_few_tries() {
+async fn a_file_that_cannot_be_looked_at_ends_the_right_after_a_few_tries_although_nobody_took_it() {
     let (looked, looks) = mpsc::channel();
     let (_heartbeat, guard) = beat(SHORT, move || {
         looked.send(()).unwrap();
         Err(unclear())
     });
-    assert_eq!(lost(&guard).await, "the lock file cannot be looked at: no memory");
+    assert_eq!(
+        lost(&guard).await,
+        (Loss::Expired, "the lock file cannot be looked at: no memory".to_owned())
+    );
     assert_eq!(looks.iter().count(), TRIES as usize);
 }
 
@@ -71,7 +74,7 @@ fn a_failure_that_passes_costs_nothing() {
 #[tokio::test]
 async fn a_panic_of_the_thread_loses_the_right() {
     let (_heartbeat, guard) = beat(SHORT, || panic!("on purpose"));
-    assert_eq!(lost(&guard).await, "the thread that verifies it panicked");
+    assert_eq!(lost(&guard).await, (Loss::Defect, "the thread that verifies it panicked".to_owned()));
 }
 
 #[tokio::test]
@@ -81,5 +84,5 @@ async fn dropping_ends_the_thread_at_once_and_the_right_with_it() {
     let start = Instant::now();
     drop(heartbeat);
     assert!(start.elapsed() < Duration::from_secs(10));
-    assert_eq!(lost(&guard).await, "it was given back");
+    assert_eq!(lost(&guard).await, (Loss::NotHeld, "it was given back".to_owned()));
 }

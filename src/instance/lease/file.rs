@@ -17,7 +17,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{Access, AtFlags, CWD},
+    fs::{Access, AtFlags, CWD, StatxFlags, statx},
     io::Errno,
 };
 
@@ -36,7 +36,11 @@ const SUFFIXES: [&str; 3] = ["", "-wal", "-shm"];
 
 /// Which files are open, so that it can be checked that the path still leads there.
 #[derive(Debug)]
-pub(super) struct OpenFiles([OpenFile; 3]);
+pub(super) struct OpenFiles {
+    files: [OpenFile; 3],
+    /// The mount that the database is on, where the kernel says which one.
+    mount: Option<u64>,
+}
 
 #[derive(Debug)]
 struct OpenFile {
@@ -117,6 +121,12 @@ pub(super) fn as_immutable(path: &Path) -> PathBuf {
     OsString::from_vec(name).into()
 }
 
+/// The number of the mount that the path leads to; kernels before 5.8 do not tell (statx(2)).
+fn mount_of(path: &Path) -> Option<u64> {
+    let found = statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::MNT_ID).ok()?;
+    (found.stx_mask & StatxFlags::MNT_ID.bits() != 0).then_some(found.stx_mnt_id)
+}
+
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
@@ -167,21 +177,33 @@ impl OpenFiles {
             Ok(OpenFile { path, device: found.dev(), inode: found.ino(), length: found.len() })
         };
         let [database, log, index] = SUFFIXES;
-        Ok(Self([note(database)?, note(log)?, note(index)?]))
+        let files = [note(database)?, note(log)?, note(index)?];
+        Ok(Self { files, mount: mount_of(path) })
+    }
+
+    /// The database itself.
+    pub(super) fn database(&self) -> &Path {
+        &self.files[0].path
     }
 
     /// The file system that they are on.
     pub(super) fn device(&self) -> u64 {
-        self.0[0].device
+        self.files[0].device
     }
 
     /// Checks that the paths still lead to the open files, and that the next holder could open them.
     pub(super) fn verify(&mut self) -> Result<(), StoreError> {
-        self.0.iter_mut().try_for_each(OpenFile::verify)?;
-        match rustix::fs::accessat(CWD, &self.0[0].path, Access::WRITE_OK, AtFlags::EACCESS) {
-            Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) => {
+        self.files.iter_mut().try_for_each(OpenFile::verify)?;
+        match rustix::fs::accessat(CWD, self.database(), Access::WRITE_OK, AtFlags::EACCESS) {
+            Err(Errno::ACCESS | Errno::PERM) => {
                 Err(StoreError::Changed("file was made read-only".to_owned()))
             }
+            Err(Errno::ROFS) if mount_of(self.database()) != self.mount => {
+                Err(StoreError::Changed("file was made read-only".to_owned()))
+            }
+            // While a file is open for writing nobody can make its mount read-only (mount(2), EBUSY). The kernel does
+            // it with the whole file system where the disk fails (ext4(5), `errors=remount-ro`).
+            Err(error @ Errno::ROFS) => Err(failed(&error.into())),
             // Old kernels cannot tell (faccessat2(2)); renewing does.
             Ok(()) | Err(_) => Ok(()),
         }

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         mpsc::{self, Receiver, RecvTimeoutError, Sender},
@@ -10,10 +11,12 @@ use std::{
     time::Duration,
 };
 
-use super::{Lease, limit::Limit, protocol::Protocol, record::Now, store::StoreError, timings::Timings};
+use super::{
+    Lease, limit::Limit, protocol::Protocol, record::Now, store::StoreError, timings::Timings, trouble,
+};
 use crate::{
     clock::boot_time,
-    contract::guard::{FencingToken, GIVEN_BACK, GuardKeeper, LockLost},
+    contract::guard::{FencingToken, GuardKeeper, LockLost, Loss},
     instance::heartbeat::LostInPanic,
 };
 
@@ -75,7 +78,7 @@ impl LeaseKeeper {
 
     fn end(&mut self) -> Result<(), StoreError> {
         // Guards go first: nobody may act on a right that is being given up.
-        self.keeper.lose(GIVEN_BACK);
+        self.keeper.give_back();
         self.running = None;
         self.limit = None;
         if let Some(thread) = self.thread.take() {
@@ -105,7 +108,9 @@ fn keep(lease: &Mutex<Lease>, keeper: &GuardKeeper, times: Timings, ended: &Rece
             let _lost = keeper.guard().check();
             return;
         }
+        keeper.runs();
         let mut lease = lock(lease);
+        keeper.asked("the disk that the lease is on did not answer", || trouble::silence(lease.place()));
         match lease.renew(now) {
             Ok(true) => {
                 let valid =
@@ -122,7 +127,7 @@ fn keep(lease: &Mutex<Lease>, keeper: &GuardKeeper, times: Timings, ended: &Rece
             }
             Err(error @ StoreError::Changed(_)) => return keeper.lose(format!("the lease {error}")),
             Err(error) => {
-                keeper.trouble(format!("the lease {error}"));
+                keeper.trouble(format!("the lease {error}"), trouble::actions(&error, lease.place()));
                 wait = times.renew / RETRY;
             }
         }
@@ -139,16 +144,29 @@ fn raise_on_demand(lease: &Arc<Mutex<Lease>>, keeper: &Arc<GuardKeeper>) {
     let (kept_lease, kept_keeper) = (Arc::downgrade(lease), Arc::downgrade(keeper));
     keeper.raise_with(move |above: FencingToken| {
         let (Some(lease), Some(keeper)) = (kept_lease.upgrade(), kept_keeper.upgrade()) else {
-            return Err(LockLost { reason: GIVEN_BACK.to_owned() });
+            return Err(LockLost::new(Loss::NotHeld, "it was given back"));
         };
         let mut lease = lock(&lease);
         match lease.raise(above, Now::read()) {
             Ok(true) => keeper.issue(lease.token()),
             Ok(false) => keeper.lose(format!("the lease was taken over: {}", lease.describe_holder())),
-            Err(error) => keeper.lose(format!("its token could not be raised: the lease {error}")),
+            Err(error) => keeper.end(not_raised(&error, lease.place())),
         }
         keeper.guard().check().map(|()| lease.token())
     });
+}
+
+fn not_raised(error: &StoreError, place: &Path) -> LockLost {
+    let reason = format!("its token could not be raised: the lease {error}");
+    match error {
+        StoreError::Changed(_) => LockLost::taken(reason),
+        StoreError::Damaged(_)
+        | StoreError::Busy
+        | StoreError::Full(_)
+        | StoreError::NotWritable(_)
+        | StoreError::Unsupported(_)
+        | StoreError::Failed(_) => LockLost::expired(reason, trouble::actions(error, place)),
+    }
 }
 
 fn lock(lease: &Mutex<Lease>) -> MutexGuard<'_, Lease> {

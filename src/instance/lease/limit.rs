@@ -23,7 +23,7 @@ use rustix::{
     },
 };
 
-use crate::contract::guard::GuardKeeper;
+use crate::contract::guard::{GuardKeeper, LockLost};
 
 /// Watches the time until it is dropped.
 #[derive(Debug)]
@@ -48,7 +48,8 @@ impl Limit {
                 // One nanosecond later than the last instant at which the right still holds.
                 let wake = keeper.valid_until() + Duration::from_nanos(1);
                 if let Err(error) = sleep_until(&clock, wake, &ended) {
-                    return keeper.lose(format!("the timer that limits it failed: {error}"));
+                    let reason = format!("the timer that limits it failed: {error}");
+                    return keeper.end(LockLost::expired(reason, Vec::new()));
                 }
             }
         })?;

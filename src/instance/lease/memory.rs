@@ -1,6 +1,9 @@
 //! A lease in memory, for tests: several contenders of one process share it, and it fails on demand.
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard},
+};
 
 use super::{
     protocol::{Protocol, Version},
@@ -90,6 +93,10 @@ impl LeaseStore for MemoryStore {
 
     fn verify(&mut self) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    fn place(&self) -> &Path {
+        Path::new("/memory/shop.lease.db")
     }
 }
 

@@ -8,6 +8,7 @@
 //!   knows of it);
 //! - `taking` acquires, and `Lease` is what was acquired;
 //! - `keeper` renews it on a thread of its own, and `limit` ends the right on time when that thread hangs;
+//! - `trouble` says what can be done where it cannot be renewed;
 //! - `view` is what others see of it, and `failures` what they are told when it cannot be used.
 
 pub(crate) mod failures;
@@ -24,9 +25,12 @@ pub(crate) mod taking;
 #[cfg(test)]
 pub(crate) mod testing;
 pub(crate) mod timings;
+mod trouble;
 pub(crate) mod view;
 
 pub(super) use keeper::LeaseKeeper;
+
+use std::path::Path;
 
 use protocol::Protocol;
 use record::Now;
@@ -43,6 +47,11 @@ pub(super) struct Lease {
 }
 
 impl Lease {
+    /// Where it is kept.
+    fn place(&self) -> &Path {
+        self.store.place()
+    }
+
     pub(super) fn token(&self) -> FencingToken {
         FencingToken::new(self.claim.token)
     }

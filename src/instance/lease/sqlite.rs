@@ -202,6 +202,10 @@ impl LeaseStore for SqliteStore {
     fn verify(&mut self) -> Result<(), StoreError> {
         self.files.verify()
     }
+
+    fn place(&self) -> &Path {
+        self.files.database()
+    }
 }
 
 const INSERT: &str =

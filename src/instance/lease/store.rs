@@ -1,6 +1,6 @@
 //! Where the row of a lease is kept.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use super::{
     protocol::{Version, Window},
@@ -32,6 +32,9 @@ pub(crate) trait LeaseStore: Send {
 
     /// Checks that what was written is where others will look for it.
     fn verify(&mut self) -> Result<(), StoreError>;
+
+    /// Which file it is, for people.
+    fn place(&self) -> &Path;
 }
 
 /// One acquisition, as its holder knows it.

@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    contract::state::Phase,
+    contract::{guard::LockLost, state::Phase},
     report::{Stalled, StalledStage, emergency::emergency},
 };
 
@@ -83,28 +83,35 @@ fn nothing_known_is_still_a_report() {
     assert!(text.contains("STOP INCOMPLETE  startup  [rollback.incomplete]"), "{text}");
 }
 
-#[test]
-fn a_lost_right_is_the_cause_whatever_keeps_the_process_from_stopping_for_it() {
+/// The report of a process that cannot stop for a right that is gone.
+fn too_slow_for(lost: LockLost) -> (String, u8) {
     let identity = identity();
     let stages = vec![stalled("tasks", StageState::Stopping, None, true)];
-    let lost = Some("the right to be the only worker is lost: it was not renewed in time".to_owned());
-    let stalled = Stalled { phase: Phase::Ready, limit: ms(8000), stages, lost };
+    let stalled = Stalled { phase: Phase::Ready, limit: ms(8000), stages, lost: Some(lost) };
+    let exit = stalled.kind().exit_code();
+    (comparable(&emergency(&stalled, exit, &identity), &identity), exit)
+}
+
+#[test]
+fn a_right_that_somebody_took_is_the_cause_whatever_keeps_the_process_from_stopping_for_it() {
+    let (text, exit) = too_slow_for(LockLost::taken("the lease was taken over: it is gone"));
+    assert_eq!(exit, 70);
     shows(
-        &comparable(&emergency(&stalled, 70, &identity), &identity),
+        &text,
         r#"
 ================================================================================
 SERVICE FAILED  worker-mode  [lock.lost]                      exit 70 (SOFTWARE)
 ================================================================================
-The right to be the only worker is lost: it was not renewed in time. The service
-could not be stopped in time. Another instance may work from now on, so this
-process is ended at once.
+The right to be the only worker is lost: the lease was taken over: it is gone.
+The service could not be stopped in time. Another instance may work from now on,
+so this process is ended at once.
 
 Not finished
   tasks  stopping; BLOCKS a thread that others need
 
 Do this
   1. Find out what took it: a clean-up job or a restored backup that replaced
-     the lock file, a machine or container that was paused, a second deployment.
+     the lock file, a second deployment.
   2. Make sure that no second one runs before you start it again:
      banboard lock status
 
@@ -112,6 +119,37 @@ NOT EVERYTHING WAS STOPPED. The end of this process ends what is left.
 Restarting will NOT help: whatever took the lock away can do it again. Find it
 first.
 More: banboard explain lock.lost
+banboard 1.4.2  instance 7f3c19d2  host 4be1c0ffee12  2026-11-20T09:27:52Z
+================================================================================
+"#,
+    );
+}
+
+#[test]
+fn a_right_that_ran_out_has_the_exit_code_of_a_failure_that_a_restart_mends_also_where_the_stop_hangs() {
+    let look = "See what the kernel says of the disk: dmesg | tail -n 30".to_owned();
+    let reason = "it was not renewed in time: the lease cannot be used: disk I/O error";
+    let (text, exit) = too_slow_for(LockLost::expired(reason, vec![look]));
+    assert_eq!(exit, 75);
+    shows(
+        &text,
+        r#"
+================================================================================
+SERVICE FAILED  worker-mode  [lock.expired]                   exit 75 (TEMPFAIL)
+================================================================================
+The right to be the only worker ran out: it was not renewed in time: the lease
+cannot be used: disk I/O error. The service could not be stopped in time.
+Another instance may work from now on, so this process is ended at once.
+
+Not finished
+  tasks  stopping; BLOCKS a thread that others need
+
+Do this
+  1. See what the kernel says of the disk: dmesg | tail -n 30
+
+NOT EVERYTHING WAS STOPPED. The end of this process ends what is left.
+Restarting MAY help: nobody took the right, and the next start takes it again.
+More: banboard explain lock.expired
 banboard 1.4.2  instance 7f3c19d2  host 4be1c0ffee12  2026-11-20T09:27:52Z
 ================================================================================
 "#,

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     codes::{self, FailureCode},
-    contract::{outcome::StopReport, state::Phase, state::StopReason},
+    contract::{guard::LockLost, outcome::StopReport, state::Phase, state::StopReason},
     error::ErrorKind,
     report::{
         Report, Stalled, StalledStage,
@@ -135,7 +135,7 @@ impl Pool {
             step: Some(pool.text()),
             blocks: pool.number().is_multiple_of(2),
         });
-        let lost = self.number().is_multiple_of(2).then(|| self.text());
+        let lost = self.number().is_multiple_of(2).then(|| LockLost::expired(self.text(), vec![self.text()]));
         Stalled { phase: Phase::Starting, limit: ms(1), stages, lost }
     }
 }

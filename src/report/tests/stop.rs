@@ -18,7 +18,7 @@ fn while_serving(stage: &'static str, at: Duration, error: StageError) -> Option
 
 #[test]
 fn a_lost_lock_is_told_with_its_reason_and_the_order_of_the_stop() {
-    let lost = LockLost { reason: "the lock file /data/app.lock was replaced".to_owned() };
+    let lost = LockLost::taken("the lock file /data/app.lock was replaced");
     let failure =
         while_serving("worker-mode", Duration::from_secs(7500), StageError::new(codes::LOCK_LOST, lost));
     let order = ["tasks", "scheduler", "cache", "http-session", "database", "worker-mode"];
@@ -33,7 +33,7 @@ replaced.
 
 Do this
   1. Find out what took it: a clean-up job or a restored backup that replaced
-     the lock file, a machine or container that was paused, a second deployment.
+     the lock file, a second deployment.
   2. Make sure that no second one runs before you start it again:
      banboard lock status
 

@@ -50,7 +50,7 @@ pub enum DatabaseError {
     #[error("a closure that used the database {0}")]
     Panicked(String),
     /// This process is no longer the only worker, so what it wanted to write is refused.
-    #[error(transparent)]
+    #[error("{0}")]
     LockLost(#[from] LockLost),
     /// The file was removed, or another one put in its place, while it was in use.
     #[error("the database {} was removed or replaced while it was in use", .0.display())]
@@ -67,7 +67,7 @@ impl DatabaseError {
         Self::Refused(reason.into())
     }
 
-    /// What an operator would look it up under: `db.disk-full`, `db.busy`, `lock.lost` and so on; `stage.failed`
+    /// What an operator would look it up under: `db.disk-full`, `db.busy`, `lock.expired` and so on; `stage.failed`
     /// where it is not about the database. A start hook that passes the error on says it with
     /// `StageError::new(error.failure_code(), error)`.
     #[must_use]
@@ -75,7 +75,8 @@ impl DatabaseError {
         match self {
             Self::Sqlite(error) => code_of(error),
             Self::Panicked(_) => STAGE_PANICKED,
-            Self::LockLost(_) | Self::Replaced(_) => LOCK_LOST,
+            Self::LockLost(lost) => lost.failure_code(),
+            Self::Replaced(_) => LOCK_LOST,
             Self::Stopped | Self::Refused(_) => STAGE_FAILED,
         }
     }
@@ -164,7 +165,10 @@ pub(super) fn about_the_disk(failed: StageError, path: &Path) -> StageError {
 
 /// What goes wrong with the fence while the database is opened.
 pub(super) fn staged(error: DatabaseError) -> StageError {
-    StageError::new(error.failure_code(), error)
+    match error {
+        DatabaseError::LockLost(lost) => lost.into_error(),
+        error => StageError::new(error.failure_code(), error),
+    }
 }
 
 /// An error of the operating system's while `doing` something with the path.

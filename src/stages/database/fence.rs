@@ -14,7 +14,6 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction};
 
 use super::errors::{DatabaseError, sqlite_failed};
 use crate::{
-    codes::LOCK_LOST,
     contract::guard::{FencingToken, LockLost, WorkerGuard},
     error::{StageError, StageResult},
 };
@@ -72,7 +71,7 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 fn lock_lost(lost: LockLost) -> StageError {
-    StageError::new(LOCK_LOST, lost)
+    lost.into_error()
 }
 
 fn fenced_off(stored: Option<&Fence>, worker: &WorkerGuard) -> LockLost {
@@ -82,7 +81,7 @@ fn fenced_off(stored: Option<&Fence>, worker: &WorkerGuard) -> LockLost {
         Some(fence) => format!("token {}, and ours is {ours}", fence.token),
         None => format!("token none, and ours is {ours}"),
     };
-    LockLost { reason: format!("the database is fenced for {found}") }
+    LockLost::taken(format!("the database is fenced for {found}"))
 }
 
 /// Stores token and holder unless a token is there that is not lower, and returns what is there now.

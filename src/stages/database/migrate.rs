@@ -1,6 +1,10 @@
 //! Bringing the schema up to date, one transaction for each migration.
 
-use std::{path::Path, time::Instant};
+use std::{
+    path::Path,
+    sync::{Arc, OnceLock},
+    time::Instant,
+};
 
 use rusqlite::{Connection, Transaction};
 use rusqlite_migration::{HookError, M, Migrations};
@@ -13,7 +17,9 @@ use super::{
     opening::Plan,
 };
 use crate::{
-    codes::{DB_DISK_FULL, DB_IO, DB_MIGRATION_FAILED, LOCK_LOST, STAGE_FAILED, STARTUP_INTERRUPTED},
+    codes::{
+        DB_DISK_FULL, DB_IO, DB_MIGRATION_FAILED, FailureCode, LOCK_LOST, STAGE_FAILED, STARTUP_INTERRUPTED,
+    },
     contract::state::format_elapsed,
     error::{StageError, StageResult},
 };
@@ -60,10 +66,15 @@ pub(super) fn run(
     let Plan { path, settings, worker, step, .. } = plan;
     let failed = |doing| move |error: rusqlite::Error| sqlite_failed(&error, doing, path);
     let total = settings.migrations.len();
+    // The hook's own error is a text, which does not say what helps.
+    let refused: Arc<OnceLock<FailureCode>> = Arc::default();
     let under_fence = |each: &Migration| {
-        let worker = worker.clone();
+        let (worker, refused) = (worker.clone(), Arc::clone(&refused));
         let passes = move |transaction: &Transaction<'_>| {
-            fence::pass(transaction, &worker).map_err(|error| HookError::Hook(error.to_string()))
+            fence::pass(transaction, &worker).map_err(|error| {
+                refused.get_or_init(|| error.failure_code());
+                HookError::Hook(error.to_string())
+            })
         };
         M::up_with_hook(each.sql, passes).comment(each.name).foreign_key_check()
     };
@@ -80,7 +91,7 @@ pub(super) fn run(
         step(place.clone());
         let this = Instant::now();
         all.to_version(connection, index + 1).map_err(|error| {
-            let error = migration_failed(&error, &place, index, path);
+            let error = migration_failed(&error, refused.get(), &place, index, path);
             let error = error.fact("it took", format_elapsed(this.elapsed()));
             if index == seen {
                 return error;
@@ -105,12 +116,13 @@ pub(super) fn enforce_foreign_keys(connection: &Connection, on: bool) -> rusqlit
 
 fn migration_failed(
     error: &rusqlite_migration::Error,
+    refused: Option<&FailureCode>,
     place: &str,
     complete: usize,
     path: &Path,
 ) -> StageError {
     let (code, message) = if let rusqlite_migration::Error::Hook(lost) = error {
-        (LOCK_LOST, lost.clone())
+        (refused.copied().unwrap_or(LOCK_LOST), lost.clone())
     } else if let rusqlite_migration::Error::RusqliteError { err, .. } = error {
         (code_at(err, path), message_of(err))
     } else if let rusqlite_migration::Error::ForeignKeyCheck(rows) = error {

@@ -146,7 +146,8 @@ fn pair(plan: &Plan, old: &str, dice: &mut Dice, found: &Mutex<Found>) -> bool {
     let resumed = Instant::now();
     old.signal(Signal::CONT);
     let (status, ended) = old.wait();
-    assert_eq!(status.code(), Some(70), "the old worker:\n{}", old.seen);
+    // It finds its time over, or first that its lock file is gone.
+    assert!(matches!(status.code(), Some(70 | 75)), "the old worker:\n{}", old.seen);
     let mut restarted = 0;
     // Started again, as by a supervisor, where the paused one kept a database busy for too long.
     while !heir.has_said("READY") && heir.said("READY").is_none() {
@@ -156,7 +157,7 @@ fn pair(plan: &Plan, old: &str, dice: &mut Dice, found: &Mutex<Found>) -> bool {
     }
     heir.signal(Signal::TERM);
     // On a busy machine it can lose so short a lease at any time; then it ends like the old one.
-    must_be(&mut heir, &[0, 70]);
+    must_be(&mut heir, &[0, 70, 75]);
 
     let beside = bystander(dir);
     let mut found = found.lock().unwrap();

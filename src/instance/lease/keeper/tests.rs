@@ -98,6 +98,7 @@ fn a_lease_that_somebody_took_over_is_lost_at_once_and_names_him() {
     store.state().row = Some(row(u64::MAX >> 2, 0, secs(0)));
     let reason = lost(&guard);
     assert!(reason.starts_with("the lease was taken over: somebody (token "), "{reason}");
+    assert_eq!(guard.check().unwrap_err().loss, Loss::Taken);
     assert!(!guard.hard_limit_passed());
 }
 
@@ -116,6 +117,9 @@ fn a_store_that_fails_is_tried_until_the_right_ends_and_the_reason_says_why() {
     let start = boot_time();
     let reason = lost(&guard);
     assert_eq!(reason, "it was not renewed in time: the lease cannot be written: disk full");
+    let ended_by = guard.check().unwrap_err();
+    assert_eq!(ended_by.loss, Loss::Expired);
+    assert!(ended_by.actions().iter().any(|action| action.contains("df ")), "{ended_by:?}");
     let ended = boot_time() - start;
     assert!(ended <= times().soft + secs(5), "{ended:?}");
     assert!(ended >= times().soft / 2, "given up early: {ended:?}");
@@ -151,7 +155,8 @@ fn a_process_that_stood_still_for_too_long_does_not_touch_the_row_again() {
     let keeper = Arc::new(GuardKeeper::exclusive());
     let guard = keeper.guard();
     let kept = LeaseKeeper::start(lease, long_ago.boot, times(), keeper).unwrap();
-    assert_eq!(lost(&guard), "it was not renewed in time");
+    assert!(lost(&guard).starts_with("this process stood still for about "), "{:?}", guard.check());
+    assert_eq!(guard.check().unwrap_err().loss, Loss::Expired);
     assert!(guard.hard_limit_passed());
     drop(kept);
     // The one call gives it back.
@@ -196,6 +201,27 @@ fn a_token_that_cannot_be_raised_is_a_lost_right() {
 }
 
 #[test]
+fn a_token_that_the_store_does_not_take_ends_the_right_although_nobody_took_it() {
+    let (_kept, guard, store) = kept(idle());
+    store.state().failing = Some(StoreError::Failed("disk I/O error".to_owned()));
+    let lost = guard.raise(FencingToken::new(guard.token().get() + 1)).unwrap_err();
+    assert_eq!(lost.loss, Loss::Expired, "{lost}");
+    assert!(lost.to_string().contains("could not be raised") && !lost.actions().is_empty(), "{lost:?}");
+}
+
+#[test]
+fn a_store_that_does_not_answer_ends_the_right_and_the_disk_is_what_to_look_at() {
+    let (_kept, guard, store) = kept(times());
+    // Whoever renews waits here, as in a system call on a disk that hangs.
+    let hangs = store.state();
+    let lost = block_on(guard.lost());
+    assert_eq!(lost.loss, Loss::Expired);
+    assert_eq!(lost.reason, "it was not renewed in time: the disk that the lease is on did not answer");
+    assert!(lost.actions()[0].contains("dmesg"), "{lost:?}");
+    drop(hangs);
+}
+
+#[test]
 fn a_lease_file_that_is_deleted_or_replaced_is_lost_and_says_so() {
     for (expected, replace) in [("was removed", false), ("was replaced by another file", true)] {
         let dir = tempfile::tempdir().unwrap();
@@ -210,6 +236,7 @@ fn a_lease_file_that_is_deleted_or_replaced_is_lost_and_says_so() {
         }
         let reason = lost(&guard);
         assert_eq!(reason, format!("the lease file shop.lease.db {expected}"));
+        assert_eq!(guard.check().unwrap_err().loss, Loss::Taken);
     }
 }
 

@@ -66,7 +66,7 @@ async fn of_two_holders_of_one_token_only_the_one_that_fenced_writes() {
     let first = site.stage.start(one.cx.clone(), ()).await.unwrap();
     assert_eq!(insert(&first, 1).await.unwrap(), 1);
     // Who has the lease rises above whoever had the same token; who has it no longer cannot.
-    other.worker.raise_with(|_above| Err(LockLost { reason: "somebody else has the lease".to_owned() }));
+    other.worker.raise_with(|_above| Err(LockLost::taken("somebody else has the lease")));
     let refused = site.stage.start(other.cx.clone(), ()).await.unwrap_err();
     assert_eq!(refused.failure_code(), codes::LOCK_LOST);
     other.roll_back().await.unwrap();
@@ -143,7 +143,7 @@ async fn a_start_with_a_lower_token_than_the_file_has_is_refused_and_migrates_no
     site.stage.stop(database.into(), stop_within(Duration::from_secs(5))).await.unwrap();
 
     let (site, early) = (site.migrations(NUMBERS), holder(5));
-    early.worker.raise_with(|_above| Err(LockLost { reason: "somebody else has the lease".to_owned() }));
+    early.worker.raise_with(|_above| Err(LockLost::taken("somebody else has the lease")));
     let error = site.stage.start(early.cx.clone(), ()).await.unwrap_err();
     assert_eq!(error.failure_code(), codes::LOCK_LOST);
     early.roll_back().await.unwrap();
