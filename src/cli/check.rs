@@ -3,8 +3,6 @@
 
 use std::{sync::mpsc, thread, time::Duration};
 
-use tokio_util::sync::CancellationToken;
-
 use super::{Identity, print};
 use crate::{
     codes::{STAGE_PANICKED, STAGE_TIMEOUT},
@@ -13,25 +11,26 @@ use crate::{
     error::{StageError, StageResult},
     instance::worker_mode,
     report::{Found, LookedAt, Report},
-    startup::{Startup, WorkerMode},
+    startup::{Configured, Startup},
 };
 
 /// How long the stages may take to say whether they could start.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Tells what is wrong, and returns the exit code of the first thing that is.
-pub(super) fn answer(mut startup: Startup, json: bool, identity: &Identity) -> u8 {
+pub(super) fn answer(startup: Startup, json: bool, identity: &Identity) -> u8 {
     let mut found = Vec::new();
-    startup.read_settings();
-    let locks =
-        (startup.mode() == &WorkerMode::Single).then(|| startup.worker_config(CancellationToken::new()));
-    if let Err(problems) = startup.env().check() {
-        found.push(of("configuration", problems.into_stage_error()));
-    }
+    // As a start does it, so that the two cannot differ.
+    let mut configured = startup.configured();
+    let warnings = configured.judge().unwrap_or_else(|problems| {
+        found.push(of("configuration", problems));
+        Vec::new()
+    });
+    let Configured { mut startup, lock, .. } = configured;
     if let Err(error) = startup.plan.sound() {
         found.push(of("graph", error));
     }
-    let locks = locks.iter().flat_map(worker_mode::check);
+    let locks = lock.iter().flat_map(|lock| worker_mode::check(&lock.config));
     found.extend(locks.map(|error| of("worker-mode", error)));
     let stages = startup.plan.graph.len();
     found.extend(stage_checks(&mut startup.plan));
@@ -41,6 +40,9 @@ pub(super) fn answer(mut startup: Startup, json: bool, identity: &Identity) -> u
         print(&report.json());
     } else {
         print(report.text());
+        for warning in &warnings {
+            print(Report::warning(warning, identity).text());
+        }
     }
     exit
 }

@@ -50,7 +50,7 @@ pub(crate) fn prepare(dir: &Path) -> StageResult<()> {
 ///
 /// # Errors
 /// The same as [`prepare`].
-pub(super) fn inspect(dir: &Path) -> StageResult<()> {
+pub(crate) fn inspect(dir: &Path) -> StageResult<()> {
     match fs::metadata(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());

@@ -168,6 +168,28 @@ fn look_at_holder(file: File, identity: Identity, mount: Mount) -> StageResult<C
     Ok(Contest { identity, mount, holder, occupant })
 }
 
+/// Whether the file at `path` could be locked by [`acquire`], whoever has it, without making or locking it.
+///
+/// # Errors
+/// Those of [`acquire`].
+pub(super) fn inspect(path: &Path) -> StageResult<()> {
+    let file = match flock::open(path, false) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        opened => opened.map_err(|error| cannot_open(path, &error))?,
+    };
+    let opened = file.metadata().map_err(|error| broken(path, &error))?;
+    if !opened.is_file() {
+        return Err(not_a_file(path, type_name(&opened)));
+    }
+    let identity = Identity { path: path.to_owned(), device: opened.dev(), inode: opened.ino() };
+    match identity.verify() {
+        Err(Doubt::Changed(_)) if identity.names() > 1 => {
+            Err(refused(path, &too_many_names(identity.names())))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
 /// Steps 3 and 4, for a file that is locked and verified.
 fn own(file: File, identity: Identity, mount: Mount) -> StageResult<FileLock> {
     let path = identity.path.as_path();

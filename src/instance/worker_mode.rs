@@ -19,11 +19,11 @@ use super::{
     data_dir,
     data_files::DataFiles,
     declared,
-    file_lock::FileLock,
+    file_lock::{self, FileLock},
     heartbeat::Heartbeat,
     held::{self, Waited},
     joining::{Attempt, Site},
-    lease::{LeaseKeeper, failures::failure, protocol::Protocol},
+    lease::{self, LeaseKeeper, failures::failure, protocol::Protocol, sqlite::path_beside},
     private,
     sharing::{self, Reach, Surroundings},
 };
@@ -160,6 +160,11 @@ pub(crate) fn check(config: &WorkerConfig) -> Vec<StageError> {
     let mut found = vec![declared, data_dir::inspect(&config.data_dir)];
     if lock_dir != config.data_dir {
         found.push(data_dir::inspect(lock_dir));
+    }
+    if lock_dir.is_dir() {
+        let path = path_beside(&config.lock_path);
+        found.push(file_lock::inspect(&config.lock_path));
+        found.push(lease::inspect(&path).map_err(|error| failure(&error, &path)));
     }
     let mount = data_dir::mount_at(lock_dir.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new(".")));
     let reach = Surroundings::default().reach(&mount);

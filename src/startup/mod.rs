@@ -21,7 +21,7 @@ use crate::{
     error::StageResult,
     graph::{GraphProblem, StageName},
     ids::{InstanceId, is_stage_name},
-    settings::{Env, EnvWarning, paths::data_dir},
+    settings::{Env, EnvProblems, EnvWarning, paths::data_dir},
 };
 
 mod config;
@@ -272,10 +272,6 @@ impl Startup {
         &self.name
     }
 
-    pub(crate) fn mode(&self) -> &WorkerMode {
-        &self.mode
-    }
-
     pub(crate) fn version_text(&self) -> Option<&str> {
         self.version.as_deref()
     }
@@ -293,19 +289,27 @@ impl Startup {
 }
 
 impl Configured {
+    /// What is wrong with the environment, once all of it was read: the start and `check` ask this.
+    ///
+    /// # Errors
+    /// `env.invalid`, with every problem.
+    pub(crate) fn judge(&mut self) -> StageResult<Vec<EnvWarning>> {
+        let Self { startup, limits, lock } = self;
+        if let Some(lock) = lock {
+            lock.give_time_to_wait(startup, *limits);
+        }
+        startup.env.check().map_err(EnvProblems::into_stage_error)
+    }
+
     /// Checks everything that can be checked before anything runs: the environment first, because it can be
     /// mended without a new version.
-    pub(crate) fn prepare(self) -> Result<Ready, Box<StartupError>> {
+    pub(crate) fn prepare(mut self) -> Result<Ready, Box<StartupError>> {
+        let warnings = self.judge().map_err(|problems| broken("configuration", problems))?;
         let Self { mut startup, limits, lock } = self;
         let instance = startup.instance.short();
         let span = info_span!(target: "solostart", "startup", service = startup.name, instance);
-        if let Some(lock) = &lock {
-            lock.give_time_to_wait(&mut startup, limits);
-        }
         let many = startup.mode.reason().map(|reason| format!("several workers are allowed: {reason}"));
         let notes = many.into_iter().collect();
-        let warnings =
-            startup.env.check().map_err(|problems| broken("configuration", problems.into_stage_error()))?;
         let lock = lock.map(Arc::new);
         // It is set here and nowhere else, and the start-up is consumed.
         let _set_before = startup.taking.set(lock.clone());

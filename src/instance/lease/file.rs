@@ -7,8 +7,8 @@
 
 use std::{
     ffi::OsString,
-    fs::{self, Metadata},
-    io::{self, ErrorKind},
+    fs::{self, File, Metadata},
+    io::{self, ErrorKind, Read},
     os::unix::{
         ffi::{OsStrExt, OsStringExt},
         fs::MetadataExt,
@@ -33,6 +33,9 @@ use crate::{
 
 /// The database, its write-ahead log, and the index of the log, which all readers share.
 const SUFFIXES: [&str; 3] = ["", "-wal", "-shm"];
+
+/// What every database of `SQLite`'s begins with (<https://sqlite.org/fileformat.html#the_database_header>).
+const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
 /// Which files are open, so that it can be checked that the path still leads there.
 #[derive(Debug)]
@@ -64,6 +67,27 @@ pub(super) fn exists(path: &Path) -> Result<bool, StoreError> {
     match fs::symlink_metadata(path) {
         Ok(found) => regular(&found).map(|()| true),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(failed(&error)),
+    }
+}
+
+/// Whether a lease could be opened at this path, as far as that can be seen without making a file: `SQLite` makes the
+/// log and its index where it only reads. Not asked in a process that has the lease open.
+pub(crate) fn inspect(path: &Path) -> Result<(), StoreError> {
+    let resolved = resolve(path)?;
+    require_one_mount(&resolved)?;
+    for file in SUFFIXES.map(|suffix| with_suffix(&resolved, suffix)) {
+        if exists(&file)? {
+            rustix::fs::accessat(CWD, &file, Access::READ_OK | Access::WRITE_OK, AtFlags::EACCESS)
+                .or_else(|error| if error == Errno::NOSYS { Ok(()) } else { Err(failed(&error.into())) })?;
+        }
+    }
+    let mut head = [0; MAGIC.len()];
+    match File::open(&resolved).and_then(|mut lease| lease.read(&mut head)) {
+        Ok(0) => Ok(()),
+        Ok(_) if head == *MAGIC => Ok(()),
+        Ok(_) => Err(StoreError::Damaged("is damaged: it is not a database".to_owned())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         Err(error) => Err(failed(&error)),
     }
 }

@@ -28,6 +28,7 @@ pub(crate) mod timings;
 mod trouble;
 pub(crate) mod view;
 
+pub(super) use file::inspect;
 pub(super) use keeper::LeaseKeeper;
 
 use std::path::Path;

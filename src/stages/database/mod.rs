@@ -12,6 +12,7 @@ mod fence;
 mod handle;
 mod header;
 mod integrity;
+mod looking;
 mod migrate;
 mod open;
 mod opening;
@@ -188,8 +189,7 @@ impl Stage for SqliteDatabase {
 
     fn check(&self) -> StageResult<()> {
         let path = self.absolute()?;
-        // A file that is not there would be made by the start, in a directory that `worker-mode` looks at.
-        if path.try_exists().unwrap_or(true) { preflight::check(&path).map(drop) } else { Ok(()) }
+        looking::look(&path, self)
     }
 
     async fn start(&self, cx: StageContext, (): ()) -> StageResult<Database> {

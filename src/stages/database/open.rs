@@ -1,6 +1,6 @@
 //! Opening connections: everything that holds for all of them.
 
-use std::path::Path;
+use std::{os::unix::ffi::OsStrExt, path::Path};
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, config::DbConfig};
 
@@ -54,6 +54,23 @@ pub(super) fn reader(file: &Path) -> StageResult<Connection> {
             Ok(connection)
         })
         .map_err(|error| sqlite_failed(&error, "open the database for reading", file))
+}
+
+/// A connection that reads a file without a log. It takes no lock and makes no file beside it
+/// (<https://sqlite.org/uri.html#uriimmutable>), so it sees only what nobody writes at this moment.
+pub(super) fn unchanged(file: &Path) -> StageResult<Connection> {
+    let name: String = file.as_os_str().as_bytes().iter().map(|&byte| escaped(byte)).collect();
+    open(
+        Path::new(&format!("file:{name}?immutable=1")),
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI,
+    )
+    .map_err(|error| sqlite_failed(&error, "look at the database", file))
+}
+
+/// A byte of a path as a URI has it.
+fn escaped(byte: u8) -> String {
+    let plain = byte.is_ascii_alphanumeric() || b"/._-~".contains(&byte);
+    if plain { char::from(byte).to_string() } else { format!("%{byte:02X}") }
 }
 
 /// `file` has no links in it, so one that is found now was put there since.

@@ -92,6 +92,11 @@ pub(super) fn check(path: &Path) -> StageResult<Looked> {
 }
 
 impl Looked {
+    /// Whether all of the database is in the file itself, so that it can be judged without its log.
+    pub(super) fn is_whole(&self) -> bool {
+        !self.has_log && self.seen.as_ref().is_some_and(|(size, _)| *size > 0)
+    }
+
     fn fault(&self) -> Option<String> {
         self.seen.as_ref().and_then(|(size, head)| header::fault(head, *size, self.has_log))
     }

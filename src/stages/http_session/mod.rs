@@ -303,6 +303,12 @@ impl Stage for HttpSession {
         self.name
     }
 
+    /// Builds the client as the start does, and asks nobody.
+    fn check(&self) -> StageResult<()> {
+        self.client()?;
+        self.probe.as_deref().map_or(Ok(()), |url| Probe::of(self, url).map(drop))
+    }
+
     async fn start(&self, cx: StageContext, (): ()) -> StageResult<HttpClient> {
         cx.step("build the client");
         // Reading certificates takes time and, where a file is read, the disk; meanwhile others start.

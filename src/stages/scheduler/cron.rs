@@ -35,10 +35,9 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// `None` if the job is never due.
-    pub(super) fn new(timetable: Timetable, job: Arc<Job>, now: DateTime<Utc>) -> Option<Self> {
-        let next = timetable.after(now)?;
-        Some(Self { timetable, next, job })
+    /// A job that is due first at `next`.
+    pub(super) fn new(timetable: Timetable, next: DateTime<Utc>, job: Arc<Job>) -> Self {
+        Self { timetable, next, job }
     }
 
     /// Starts a run if one is due by `now`. `false` if none will ever be again.

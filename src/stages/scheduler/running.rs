@@ -2,6 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use chrono::{DateTime, Utc};
 use tokio::{
     runtime::Handle,
     time::{Instant, MissedTickBehavior, interval_at},
@@ -31,7 +32,7 @@ use crate::{
 
 impl<N: Send + 'static> Scheduler<N> {
     /// What is wrong with the jobs as they were added.
-    fn check(&self) -> StageResult<()> {
+    fn judge(&self) -> StageResult<()> {
         if let Some(name) = repeated_name(self.jobs.iter().map(|entry| &entry.name)) {
             return Err(StageError::from(format!("two jobs are named `{name}`")).fatal());
         }
@@ -43,6 +44,18 @@ impl<N: Send + 'static> Scheduler<N> {
 }
 
 impl<N> Entry<N> {
+    /// The timetable of a job that has one, and when it is due first.
+    fn timetable(&self, now: DateTime<Utc>) -> StageResult<Option<(Timetable, DateTime<Utc>)>> {
+        let Schedule::Cron { expression, zone } = &self.schedule else { return Ok(None) };
+        let refused = |why| {
+            let error = format!("the schedule `{expression}` of job `{}` {why}", self.name);
+            StageError::from(error).kind(ErrorKind::Config)
+        };
+        let timetable = Timetable::parse(expression, zone).map_err(refused)?;
+        let next = timetable.after(now).ok_or_else(|| refused("never comes true".to_owned()))?;
+        Ok(Some((timetable, next)))
+    }
+
     fn problem(&self) -> Option<String> {
         let Self { name, schedule, rules, .. } = self;
         if !is_stage_name(name) {
@@ -66,8 +79,14 @@ impl<N: Clone + Send + Sync + 'static> Stage for Scheduler<N> {
         self.name
     }
 
+    fn check(&self) -> StageResult<()> {
+        self.judge()?;
+        let now = cron::now();
+        self.jobs.iter().try_for_each(|entry| entry.timetable(now).map(drop))
+    }
+
     async fn start(&self, cx: StageContext, needs: N) -> StageResult<JobScheduler> {
-        self.check()?;
+        self.judge()?;
         let in_flight = Arc::new(InFlight::default());
         let mut jobs = Vec::with_capacity(self.jobs.len());
         let (mut timers, mut crons) = (Vec::new(), Vec::new());
@@ -84,14 +103,10 @@ impl<N: Clone + Send + Sync + 'static> Stage for Scheduler<N> {
             );
             match &entry.schedule {
                 Schedule::Every(period) => timers.push((*period, job.clone())),
-                Schedule::Cron { expression, zone } => {
-                    let refused = |why| {
-                        let error = format!("the schedule `{expression}` of job `{}` {why}", entry.name);
-                        StageError::from(error).kind(ErrorKind::Config)
-                    };
-                    let timetable = Timetable::parse(expression, zone).map_err(refused)?;
-                    let entry = cron::Entry::new(timetable, job.clone(), now);
-                    crons.push(entry.ok_or_else(|| refused("never comes true".to_owned()))?);
+                Schedule::Cron { .. } => {
+                    if let Some((timetable, next)) = entry.timetable(now)? {
+                        crons.push(cron::Entry::new(timetable, next, job.clone()));
+                    }
                 }
             }
             jobs.push(job);

@@ -131,10 +131,15 @@ impl<N: Clone + Send + 'static> Stage for Tasks<N> {
         self.name
     }
 
-    async fn start(&self, cx: StageContext, needs: N) -> StageResult<TasksHandle> {
-        if let Some(name) = repeated_name(self.tasks.iter().map(|entry| &entry.name)) {
-            return Err(StageError::from(format!("two tasks are named `{name}`")).fatal());
+    fn check(&self) -> StageResult<()> {
+        match repeated_name(self.tasks.iter().map(|entry| &entry.name)) {
+            Some(name) => Err(StageError::from(format!("two tasks are named `{name}`")).fatal()),
+            None => Ok(()),
         }
+    }
+
+    async fn start(&self, cx: StageContext, needs: N) -> StageResult<TasksHandle> {
+        self.check()?;
         // From here on nothing can fail or wait, so there is nothing to undo.
         let in_flight = InFlight::default();
         let begin = |entry: &Entry<N>| {
