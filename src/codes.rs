@@ -56,6 +56,7 @@ codes! {
     LOCK_BUSY = "lock.busy", Temporary, "Another program has the lock file";
     LOCK_NOT_SHARED = "lock.not-shared", Config, "The lock file is where other instances cannot see it";
     LOCK_UNSUPPORTED = "lock.unsupported", Config, "The lock cannot be taken on this file system";
+    LOCK_REPLACED = "lock.replaced", Temporary, "The lock or the lease was replaced while it was taken";
     LOCK_LOST = "lock.lost", Software, "The right to be the only worker was lost";
     LOCK_EXPIRED = "lock.expired", Temporary, "The right to be the only worker ran out";
     DB_NOT_WRITABLE = "db.not-writable", Permission, "The data cannot be written by this process";
@@ -72,8 +73,16 @@ codes! {
     HTTP_DNS = "http.dns", Unavailable, "The name of the upstream cannot be resolved";
     HTTP_CONNECT = "http.connect", Unavailable, "The upstream does not accept connections";
     HTTP_TLS = "http.tls", Unavailable, "The upstream's certificate or TLS settings are not accepted";
+    HTTP_CA_FILE = "http.ca-file", Config, "The file of certificate authorities is not usable";
     HTTP_STATUS = "http.status", Unavailable, "The upstream answered with an error";
     STAGE_FAILED = "stage.failed", Software, "A stage could not start";
+    STAGE_BUSY = "stage.busy", Temporary, "A stage could not start at this moment";
+    STAGE_UNAVAILABLE = "stage.unavailable", Unavailable, "What a stage needs from outside does not answer";
+    STAGE_MISCONFIGURED = "stage.misconfigured", Config, "A stage cannot start with these settings";
+    STAGE_NOT_PERMITTED = "stage.not-permitted", Permission, "A stage may not do what it must";
+    STAGE_DATA = "stage.data", Data, "A stage cannot use its data";
+    STAGE_IO = "stage.io", Io, "A stage cannot read or write";
+    STAGE_CANNOT_CREATE = "stage.cannot-create", CannotCreate, "A stage cannot create what it needs";
     STAGE_TIMEOUT = "stage.timeout", Temporary, "A stage did not start in time";
     STAGE_PANICKED = "stage.panicked", Software, "A stage panicked";
     STAGE_BLOCKED_EXECUTOR = "stage.blocked-executor", Software, "A stage blocks the thread that it shares with others";
@@ -81,9 +90,36 @@ codes! {
     STARTUP_TIMEOUT = "startup.timeout", Temporary, "The start as a whole did not finish in time";
     STARTUP_INTERRUPTED = "startup.interrupted", Temporary, "The start was interrupted";
     GRAPH_INVALID = "graph.invalid", Software, "The stages do not form a usable graph";
+    COMMAND_REFUSED = "command.refused", Usage, "The command asks for what cannot be done";
     COMPOSE_INVALID = "compose.invalid", Config, "Compose would refuse these files";
     COMPOSE_UNSAFE = "compose.unsafe", Config, "The Compose files do not run this service as it must be run";
     ROLLBACK_INCOMPLETE = "rollback.incomplete", Software, "Not everything could be stopped";
+}
+
+/// The code of a failure of which no more is known than its kind. A code has one exit code, so that whoever looks at
+/// the code knows whether a restart helps.
+pub(crate) const fn of_kind(kind: ErrorKind) -> FailureCode {
+    match kind {
+        ErrorKind::Usage => COMMAND_REFUSED,
+        ErrorKind::Data => STAGE_DATA,
+        ErrorKind::Unavailable => STAGE_UNAVAILABLE,
+        ErrorKind::Software => STAGE_FAILED,
+        ErrorKind::CannotCreate => STAGE_CANNOT_CREATE,
+        ErrorKind::Io => STAGE_IO,
+        ErrorKind::Temporary => STAGE_BUSY,
+        ErrorKind::Permission => STAGE_NOT_PERMITTED,
+        ErrorKind::Config => STAGE_MISCONFIGURED,
+    }
+}
+
+/// Whether the code says no more than the kind.
+pub(crate) fn is_general(code: FailureCode) -> bool {
+    code.name == of_kind(code.kind).name
+}
+
+/// Whether it is a code of the library, and not of an application.
+pub(crate) fn is_own(code: FailureCode) -> bool {
+    ALL.iter().any(|own| own.name == code.name)
 }
 
 #[cfg(test)]

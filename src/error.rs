@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, error::Error, fmt, io};
 
-use crate::codes::{FailureCode, STAGE_FAILED};
+use crate::codes::{FailureCode, STAGE_FAILED, is_own, of_kind};
 pub use crate::kind::ErrorKind;
 
 /// How many errors of one chain are looked at. A chain has no end that anyone could rely on.
@@ -78,8 +78,15 @@ impl StageError {
     }
 
     /// Sets the kind, and with it the exit code, apart from what the failure code says.
+    ///
+    /// A failure code of this library has one exit code. An error of another kind gets the general code of that
+    /// kind: `stage.misconfigured` of [`ErrorKind::Config`], `stage.busy` of [`ErrorKind::Temporary`], and so on. The
+    /// application's own codes stay.
     #[must_use]
     pub fn kind(mut self, kind: ErrorKind) -> Self {
+        if kind != self.0.code.kind && is_own(self.0.code) {
+            self.0.code = of_kind(kind);
+        }
         self.0.kind = kind;
         self
     }
@@ -262,5 +269,35 @@ mod tests {
         assert!(StageError::from("x").kind(ErrorKind::Config).retryable().is_retryable());
         assert!(StageError::new(codes::HTTP_CONNECT, "x").is_retryable());
         assert!(!StageError::new(codes::DB_CORRUPT, "x").is_retryable());
+    }
+
+    const KINDS: [ErrorKind; 9] = [
+        ErrorKind::Usage,
+        ErrorKind::Data,
+        ErrorKind::Unavailable,
+        ErrorKind::Software,
+        ErrorKind::CannotCreate,
+        ErrorKind::Io,
+        ErrorKind::Temporary,
+        ErrorKind::Permission,
+        ErrorKind::Config,
+    ];
+
+    #[test]
+    fn a_code_of_the_library_has_one_exit_code_whatever_kind_an_error_is_given() {
+        for (code, kind) in codes::ALL.iter().flat_map(|code| KINDS.map(|kind| (*code, kind))) {
+            let error = StageError::new(code, "x").kind(kind);
+            let now = error.failure_code();
+            assert_eq!((error.error_kind(), now.kind), (kind, kind), "{code:?}");
+            assert!(code.kind != kind || now == code, "{code:?} was lost for nothing");
+            assert!(codes::ALL.contains(&now));
+        }
+    }
+
+    #[test]
+    fn a_code_of_the_application_keeps_its_name_with_another_kind() {
+        let own = FailureCode::new("shop.licence", ErrorKind::Config, "No licence");
+        let error = StageError::new(own, "x").kind(ErrorKind::Temporary);
+        assert_eq!((error.failure_code(), error.error_kind()), (own, ErrorKind::Temporary));
     }
 }

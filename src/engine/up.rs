@@ -21,7 +21,7 @@ use super::{
     tasks::{ToEngine, Told},
 };
 use crate::{
-    codes::{STAGE_BLOCKED_EXECUTOR, STAGE_FAILED, STAGE_TIMEOUT},
+    codes::{STAGE_BLOCKED_EXECUTOR, STAGE_TIMEOUT, is_general},
     contract::{
         board::Board,
         cell::Cell,
@@ -235,7 +235,7 @@ impl StartTask {
             Ok(Ok(Ok(output))) => return Attempt::Acquired(output, Instant::now()),
             Ok(Ok(Err(error))) => {
                 // A stage that ran out of time may know better than "time-out" what took so long.
-                if announced && error.failure_code() != STAGE_FAILED {
+                if announced && !is_general(error.failure_code()) {
                     self.tell(error);
                 }
                 return Attempt::Ended { announced };

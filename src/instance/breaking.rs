@@ -25,7 +25,7 @@ use super::{
 use crate::{
     clock::boot_time,
     codes,
-    error::{ErrorKind, StageError, StageResult},
+    error::{StageError, StageResult},
 };
 
 /// A lease that was broken.
@@ -124,8 +124,7 @@ fn another(site: &Site<'_>, view: &LeaseView, token: u64) -> StageError {
             format!("The lease {shown} does not have the token {token}.")
         }
     };
-    StageError::new(codes::LOCK_HELD, cause)
-        .kind(ErrorKind::Usage)
+    StageError::new(codes::COMMAND_REFUSED, cause)
         .fact("lease", view.describe(&site.lease_path))
         .fact("heartbeat", view.heartbeat())
         .hint("Look again who holds it, and with which token, by `lock status`")

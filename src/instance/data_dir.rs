@@ -119,7 +119,7 @@ pub(crate) fn not_writable(path: &Path, error: &io::Error) -> StageError {
             .hint(format!("Not a container? mount -o remount,rw {}", quoted(&mount.point)));
     }
     if !permission {
-        return refusal.kind(crate::error::ErrorKind::Io).hint("Look for errors of the disk: dmesg | tail");
+        return refusal.code(codes::DB_IO).hint("Look for errors of the disk: dmesg | tail");
     }
     let found = fs::metadata(path);
     if found.as_ref().is_ok_and(|found| found.uid() == geteuid().as_raw()) {

@@ -154,7 +154,7 @@ pub(super) fn acquire(path: &Path, accept: Accept<'_>) -> StageResult<Outcome> {
         }
         return own(file, identity, mount).map(Outcome::Acquired);
     }
-    Err(refused(path, "was replaced each time it was locked"))
+    Err(replaced(path))
 }
 
 /// What is known of the one who has the lock.
@@ -323,6 +323,17 @@ fn refused(path: &Path, reason: &str) -> StageError {
         .fact("lock file", shown.to_string())
         .hint(format!("See what it is: ls -lid {}", quoted(path)))
         .hint(format!("Move it away once no instance runs: mv {0} {0}.old", quoted(path)))
+}
+
+/// Somebody replaces the file again and again; whether he still does then is for the next start to see.
+fn replaced(path: &Path) -> StageError {
+    let shown = path.display();
+    StageError::new(
+        codes::LOCK_REPLACED,
+        format!("The lock file {shown} was replaced each time it was locked."),
+    )
+    .fact("lock file", shown.to_string())
+    .hint("Find out who replaces files in that directory, such as a backup that is being restored")
 }
 
 /// The kernel has no lock to give on this file system: `ENOLCK`, `ENOTSUP`.

@@ -137,6 +137,25 @@ const ADVICE: &[Advice] = &[
     },
     Advice { code: codes::TASK_FAILED, restart: Some(NOT_KNOWN), actions: &[TELL_DEVELOPERS] },
     Advice { code: codes::STAGE_FAILED, restart: Some(NOT_KNOWN), actions: &[TELL_DEVELOPERS] },
+    Advice { code: codes::STAGE_BUSY, restart: None, actions: &[TELL_DEVELOPERS] },
+    Advice { code: codes::STAGE_UNAVAILABLE, restart: None, actions: &[TELL_DEVELOPERS] },
+    Advice {
+        code: codes::STAGE_MISCONFIGURED,
+        restart: None,
+        actions: &["See what the process really gets: {service} env"],
+    },
+    Advice {
+        code: codes::STAGE_NOT_PERMITTED,
+        restart: None,
+        actions: &["See who this is: id", TELL_DEVELOPERS],
+    },
+    Advice { code: codes::STAGE_DATA, restart: None, actions: &[TELL_DEVELOPERS] },
+    Advice {
+        code: codes::STAGE_IO,
+        restart: None,
+        actions: &["Look for errors of the disk: dmesg | tail", TELL_DEVELOPERS],
+    },
+    Advice { code: codes::STAGE_CANNOT_CREATE, restart: None, actions: &[TELL_DEVELOPERS] },
     Advice {
         code: codes::STAGE_TIMEOUT,
         restart: None,

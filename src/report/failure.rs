@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     codes::{
-        DB_MIGRATION_TIMEOUT, FailureCode, ROLLBACK_INCOMPLETE, STAGE_BLOCKED_EXECUTOR, STAGE_FAILED,
-        STAGE_PANICKED, STAGE_TIMEOUT, STARTUP_INTERRUPTED, STARTUP_TIMEOUT,
+        DB_MIGRATION_TIMEOUT, FailureCode, ROLLBACK_INCOMPLETE, STAGE_BLOCKED_EXECUTOR, STAGE_PANICKED,
+        STAGE_TIMEOUT, STARTUP_INTERRUPTED, STARTUP_TIMEOUT, is_general,
     },
     contract::{
         outcome::{FailurePhase, StageFailure, StartupError, StopReport, StopSummary},
@@ -192,21 +192,20 @@ fn what_happened(failure: &StageFailure) -> Vec<Part> {
 /// What happened in general. The codes that any stage can fail with name the stage and what it was doing.
 fn title(failure: &StageFailure) -> String {
     let code = failure.error.failure_code().name;
+    let general = is_general(failure.error.failure_code());
     let name = stage(&failure.stage);
     match failure.phase {
-        FailurePhase::Serve if code == STAGE_FAILED.name => {
-            "The service failed while it was running".to_owned()
-        }
+        FailurePhase::Serve if general => "The service failed while it was running".to_owned(),
         FailurePhase::Serve if code == STAGE_PANICKED.name => {
             "The service panicked while it was running".to_owned()
         }
-        FailurePhase::ReadyCheck if code == STAGE_FAILED.name => {
+        FailurePhase::ReadyCheck if general => {
             format!("The stage `{name}` started, but its health check failed")
         }
         FailurePhase::ReadyCheck if code == STAGE_PANICKED.name => {
             format!("The health check of the stage `{name}` panicked")
         }
-        FailurePhase::Start if code == STAGE_FAILED.name => format!("The stage `{name}` could not start"),
+        FailurePhase::Start if general => format!("The stage `{name}` could not start"),
         FailurePhase::Start if code == STAGE_PANICKED.name => {
             format!("The stage `{name}` panicked while it was starting")
         }

@@ -220,7 +220,7 @@ fn failed(error: &StartupError, reporter: &Reporter, about: Option<&About>) -> E
         reporter.tell(|identity| Report::interrupted(error, identity));
         return Exit { code: 0, holds: false };
     }
-    let kind = if interrupted { ErrorKind::Software } else { error.kind() };
+    let kind = error.kind();
     reporter.failed(error, kind, about);
     Exit { code: kind.exit_code(), holds: !interrupted }
 }

@@ -23,6 +23,7 @@ pub(crate) const CASES: &[Case] = &[
     ("lock.busy", mended::lock_busy),
     ("lock.not-shared", mended::lock_not_shared),
     ("lock.unsupported", mended::lock_unsupported),
+    ("lock.replaced", mended::lock_replaced),
     ("lock.lost", mended::lock_lost),
     ("lock.expired", mended::lock_expired),
     ("db.not-writable", mended::db_not_writable),
@@ -39,8 +40,16 @@ pub(crate) const CASES: &[Case] = &[
     ("http.dns", http_dns),
     ("http.connect", mended::http_connect),
     ("http.tls", mended::http_tls),
+    ("http.ca-file", mended::http_ca_file),
     ("http.status", mended::http_status),
     ("stage.failed", || fault("error", &[])),
+    ("stage.busy", || fault("busy", &[])),
+    ("stage.unavailable", || fault("unavailable", &[])),
+    ("stage.misconfigured", || fault("misconfigured", &[])),
+    ("stage.not-permitted", || fault("not-permitted", &[])),
+    ("stage.data", || fault("data", &[])),
+    ("stage.io", || fault("io", &[])),
+    ("stage.cannot-create", || fault("cannot-create", &[])),
     ("stage.timeout", || fault("hang", &[("SHOP_STAGE_TIMEOUT_ORDERS", "1s")])),
     ("stage.panicked", || fault("panic", &[])),
     ("stage.blocked-executor", || fault("block", SHORT_STAGE)),
@@ -49,6 +58,7 @@ pub(crate) const CASES: &[Case] = &[
     ("startup.interrupted", startup_interrupted),
     ("graph.invalid", || fault("graph", &[])),
     ("rollback.incomplete", rollback_incomplete),
+    ("command.refused", command_refused),
     ("compose.invalid", || Shop::new().compose("services:\n  shop:\n    imgae: shop\n").0),
     ("compose.unsafe", compose_unsafe),
 ];
@@ -95,6 +105,12 @@ fn rollback_incomplete() -> String {
     let mut process = shop.up(&[("SHOP_FAULT", "stop"), SHORT_STOP[0]]);
     process.terminate();
     Report::of(process).0
+}
+
+fn command_refused() -> String {
+    let shop = Shop::new();
+    shop.starts(&[]);
+    Report::of(shop.ask(&["lock", "break", "--token", "17"])).0
 }
 
 fn compose_unsafe() -> String {

@@ -1,7 +1,11 @@
 //! Failures that the operator can mend: each is brought about, what its report says is done, word for word where it
 //! is a command or a variable, and then the service starts. `docs/runbook.md` has the table of them.
 
-use std::fs;
+use std::{
+    fs,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
 
 use solostart::stages::database::rusqlite::Connection;
 
@@ -90,6 +94,45 @@ pub(crate) fn lock_unsupported() -> String {
     assert!(shop.sh(&report.paste("ls -lid ")).contains("drwx"));
     shop.sh(&report.paste("mv "));
     shop.starts(&[]);
+    report.0
+}
+
+pub(crate) fn lock_replaced() -> String {
+    let shop = Shop::new();
+    // The list of mounts is read between opening and verifying the file: a long one makes this last.
+    shop.sh("mkdir /srv/many; for each in $(seq 500); do mount -t tmpfs none /srv/many; done");
+    let (lock, next) = (shop.file("shop.lock"), shop.file("next"));
+    let over = AtomicBool::new(false);
+    let report = thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                fs::write(&next, "").unwrap();
+                fs::rename(&next, &lock).unwrap();
+            }
+        });
+        // A start that gets hold of one between two of them notices within seconds.
+        loop {
+            let report = shop.fails(&[]).0;
+            if report.contains("[lock.replaced]") {
+                over.store(true, Ordering::Relaxed);
+                break report;
+            }
+            shop.sh(&format!("rm -f {DATA}/shop.ledger.json"));
+        }
+    });
+    shop.starts(&[]);
+    report
+}
+
+pub(crate) fn http_ca_file() -> String {
+    let shop = Shop::new();
+    let vars = [("SHOP_HTTP_CA_FILE", "/srv/ca.pem")];
+    shop.sh("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 9 -subj /CN=shop \
+             -keyout /dev/null -outform der -out /srv/ca.der 2>/dev/null; cp /srv/ca.der /srv/ca.pem");
+    let report = shop.fails(&vars);
+    let command = report.paste("openssl x509").replace("CERTIFICATE", "/srv/ca.der");
+    shop.sh(&format!("{command} > /srv/ca.pem"));
+    shop.starts(&vars);
     report.0
 }
 

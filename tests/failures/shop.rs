@@ -108,6 +108,12 @@ impl Shop {
         Report::of(Process::start(&mut self.command(&words, &[])))
     }
 
+    /// The service's program with arguments.
+    pub(crate) fn ask(&self, arguments: &[&str]) -> Process {
+        let shop = support::example("shop");
+        Process::start(&mut self.command(&[&[shop.to_str().unwrap()], arguments].concat(), &[]))
+    }
+
     /// What a shell does there.
     #[track_caller]
     pub(crate) fn sh(&self, script: &str) -> String {

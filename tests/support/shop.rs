@@ -6,7 +6,7 @@
 use std::{future::pending, process::ExitCode, sync::Arc, thread, time::Duration};
 
 use solostart::{
-    ServeContext, StageContext, StageResult, Startup,
+    ErrorKind, ServeContext, StageContext, StageError, StageResult, Startup,
     stages::{
         RunContext,
         database::{Database, Migration, SqliteDatabase},
@@ -77,6 +77,13 @@ async fn read_orders(fault: &str, cx: StageContext, database: &Database) -> Stag
     cx.step("read the open orders");
     match fault {
         "error" => Err(std::io::Error::other("order 4711 has no customer").into()),
+        "busy" => order(ErrorKind::Temporary),
+        "unavailable" => order(ErrorKind::Unavailable),
+        "misconfigured" => order(ErrorKind::Config),
+        "not-permitted" => order(ErrorKind::Permission),
+        "data" => order(ErrorKind::Data),
+        "io" => order(ErrorKind::Io),
+        "cannot-create" => order(ErrorKind::CannotCreate),
         "panic" => panic!("order 4711 has no customer"),
         "hang" => pending().await,
         "undo" => {
@@ -100,6 +107,11 @@ async fn read_orders(fault: &str, cx: StageContext, database: &Database) -> Stag
         },
         _ => Ok(()),
     }
+}
+
+/// An error that says what kind it is, and has no code.
+fn order(kind: ErrorKind) -> StageResult<()> {
+    Err(StageError::from("order 4711 has no customer").kind(kind))
 }
 
 async fn send_mail(fault: String, cx: RunContext, serving: Arc<Notify>) -> StageResult<()> {

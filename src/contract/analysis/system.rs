@@ -7,7 +7,10 @@ use std::{
 };
 
 use super::Analysis;
-use crate::error::{ErrorKind, StageError};
+use crate::{
+    contract::guard::LockLost,
+    error::{ErrorKind, StageError},
+};
 
 /// What the messages of a failure name.
 #[derive(Default)]
@@ -20,6 +23,10 @@ struct Named {
 pub(super) fn analyse(error: &StageError) -> Option<Analysis> {
     if !error.is_unclassified() {
         return None;
+    }
+    if let Some(lost) = error.find::<LockLost>() {
+        let actions = lost.actions().iter().cloned();
+        return Some(actions.fold(Analysis::default().code(lost.failure_code()), Analysis::hint));
     }
     let mut causes = error.causes().filter_map(|cause| cause.downcast_ref::<io::Error>());
     causes.find_map(|cause| of(cause, || Named::by(error)))

@@ -10,7 +10,7 @@ use rustix::{
 use super::store::StoreError;
 use crate::{
     codes,
-    error::{ErrorKind, StageError},
+    error::StageError,
     instance::data_dir::{disk_full, not_writable, path_facts, quoted},
 };
 
@@ -31,8 +31,7 @@ pub(crate) fn failure(error: &StoreError, path: &Path) -> StageError {
             .fact("lease", path.display().to_string())
             .hint(format!("See what it is: ls -lid {}", quoted(path)))
             .hint(format!("Move it away once no instance runs: mv {0} {0}.old", quoted(path))),
-        StoreError::Changed(_) => StageError::new(codes::LOCK_UNSUPPORTED, cause)
-            .kind(ErrorKind::Temporary)
+        StoreError::Changed(_) => StageError::new(codes::LOCK_REPLACED, cause)
             .fact("lease", path.display().to_string())
             .hint("Find out who replaces files in that directory, such as a backup that is being restored"),
         StoreError::Failed(_) => {
@@ -87,7 +86,7 @@ mod tests {
         let text = || "text".to_owned();
         for (error, code, exit) in [
             (StoreError::Damaged(text()), "db.corrupt", 65),
-            (StoreError::Changed(text()), "lock.unsupported", 75),
+            (StoreError::Changed(text()), "lock.replaced", 75),
             (StoreError::Busy, "db.busy", 75),
             (StoreError::Full(text()), "db.disk-full", 74),
             (StoreError::NotWritable(text()), "db.not-writable", 77),

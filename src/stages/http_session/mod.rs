@@ -233,7 +233,7 @@ impl HttpSession {
     }
 
     /// Trusts the certificate authorities in this PEM file beside the public ones. It is read at the start; if
-    /// it cannot be used, the start fails with `http.tls`.
+    /// it cannot be used, the start fails with `http.ca-file`.
     #[must_use]
     pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.ca_file = Some(path.into());

@@ -15,8 +15,8 @@ use rustls::{
 };
 
 use crate::{
-    codes::HTTP_TLS,
-    error::{BoxError, ErrorKind, StageError, StageResult},
+    codes::HTTP_CA_FILE,
+    error::{BoxError, StageError, StageResult},
 };
 
 /// Larger than any system's whole bundle of authorities.
@@ -76,8 +76,7 @@ fn read(path: &Path) -> Result<Vec<u8>, BoxError> {
 struct Unusable(#[source] BoxError);
 
 fn unusable(cause: BoxError, path: &Path) -> StageError {
-    StageError::new(HTTP_TLS, Unusable(cause))
-        .kind(ErrorKind::Config)
+    StageError::new(HTTP_CA_FILE, Unusable(cause))
         .fact("file", path.display().to_string())
         .hint("write the authority's certificate into it, as PEM: openssl x509 -in CERTIFICATE -outform pem")
 }

@@ -209,7 +209,7 @@ impl Job {
 
     async fn lost(&self) -> StageError {
         // Another worker may run this job already; going on would be running it twice.
-        self.cx.worker().lost().await.into()
+        self.cx.worker().lost().await.into_error()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     codes::{STAGE_FAILED, TASK_FAILED},
-    contract::event::Event,
+    contract::{event::Event, guard::LockLost},
     error::{StageError, StageResult},
     stages::{RunContext, flood::Flood, work::Work},
 };
@@ -165,9 +165,12 @@ impl Task {
 
     /// The error under a failure code that says what failed, with the task's name.
     fn explained(&self, error: StageError) -> StageError {
-        let kind = error.error_kind();
-        let coded = error.failure_code() != STAGE_FAILED;
-        let error = if coded { error } else { error.code(TASK_FAILED).kind(kind) };
+        let lost = error.find::<LockLost>().map(LockLost::failure_code);
+        let error = match (lost, error.failure_code()) {
+            (Some(lost), STAGE_FAILED) => error.code(lost),
+            (None, STAGE_FAILED) => error.code(TASK_FAILED),
+            _ => error,
+        };
         error.fact("task", self.run.name())
     }
 

@@ -123,12 +123,12 @@ fn whatever_happens_to_the_files_is_noticed() {
             fs::create_dir(path).unwrap();
         }),
         ("shop.lease.db was cut short", |path| {
-            fs::File::options().write(true).open(path).unwrap().set_len(0).unwrap();
+            File::options().write(true).open(path).unwrap().set_len(0).unwrap();
         }),
         ("shop.lease.db has 2 names", |path| fs::hard_link(path, path.with_extension("second")).unwrap()),
         ("shop.lease.db-wal was removed", |path| fs::remove_file(beside(path, "-wal")).unwrap()),
         ("shop.lease.db-wal was cut short", |path| {
-            fs::File::options().write(true).open(beside(path, "-wal")).unwrap().set_len(0).unwrap();
+            File::options().write(true).open(beside(path, "-wal")).unwrap().set_len(0).unwrap();
         }),
         ("shop.lease.db-shm was removed", |path| fs::remove_file(beside(path, "-shm")).unwrap()),
     ];

@@ -51,7 +51,9 @@ fn each_minute(missed: MissedRuns) -> (Arc<Job>, Entry, DateTime<Utc>, impl Fn()
     let rules = Rules { time_limit: SECOND, jitter: Duration::ZERO, missed };
     let job = Job::new(cx, Box::new(run), String::new(), rules, Arc::new(in_flight));
     let noon = "2026-11-19T12:00:00Z".parse().unwrap();
-    let entry = Entry::new(Timetable::parse("0 * * * * *", "UTC").unwrap(), job.clone(), noon).unwrap();
+    let timetable = Timetable::parse("0 * * * * *", "UTC").unwrap();
+    let next = timetable.after(noon).unwrap();
+    let entry = Entry::new(timetable, next, job.clone());
     (job, entry, noon, counted)
 }
 
