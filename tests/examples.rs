@@ -115,7 +115,7 @@ fn optional_stage() {
 fn timeout_and_retry() {
     let lesson = Lesson::new("05_timeout_and_retry", "PATIENT");
     lesson.serves(&[], &["connected at attempt 3"]);
-    lesson.fails(&[("PATIENT_FAILURES", "9")], 75, "stage.failed").assert_says("docker compose ps upstream");
+    lesson.fails(&[("PATIENT_FAILURES", "9")], 75, "stage.busy").assert_says("docker compose ps upstream");
     let silent = [("PATIENT_SILENT", "true"), ("PATIENT_STAGE_TIMEOUT_UPSTREAM", "300ms")];
     lesson.fails(&silent, 75, "stage.timeout").assert_says("PATIENT_STAGE_TIMEOUT_UPSTREAM=");
 }

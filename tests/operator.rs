@@ -80,6 +80,6 @@ fn a_port_that_is_taken_is_explained_without_a_word_of_the_application() {
     let data = tempfile::tempdir().unwrap();
     let vars = [("TESTAPP_SCENARIO", "listener")];
     let exit = Process::start(&mut support::command("test-app", data.path(), &vars)).wait();
-    exit.assert_failed(75, "stage.failed");
+    exit.assert_failed(75, "stage.busy");
     exit.assert_says("ss -ltnp 'sport = :");
 }

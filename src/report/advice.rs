@@ -69,6 +69,7 @@ const ADVICE: &[Advice] = &[
         restart: Some("the lock file stays where it is until it is moved."),
         actions: &[],
     },
+    Advice { code: codes::LOCK_REPLACED, restart: Some("once the files stay in place."), actions: &[] },
     Advice {
         code: codes::LOCK_LOST,
         restart: Some("whatever took the lock away can do it again. Find it first."),
@@ -127,6 +128,11 @@ const ADVICE: &[Advice] = &[
         code: codes::DB_SCHEMA_NEWER,
         restart: None,
         actions: &["Start the newer version again, or restore the backup from before the upgrade."],
+    },
+    Advice {
+        code: codes::HTTP_CA_FILE,
+        restart: Some("the same file is read on every start."),
+        actions: &[],
     },
     Advice { code: codes::HTTP_TLS, restart: Some(UPSTREAM), actions: &[] },
     Advice { code: codes::HTTP_STATUS, restart: Some(UPSTREAM), actions: &[] },

@@ -1,7 +1,10 @@
 use std::{io, time::Duration};
 
 use super::*;
-use crate::{codes, contract::outcome::FailurePhase};
+use crate::{
+    codes,
+    contract::{guard::LockLost, outcome::FailurePhase},
+};
 
 fn failure(error: impl Into<StageError>) -> StageFailure {
     StageFailure {
@@ -102,8 +105,19 @@ fn the_first_analyser_that_answers_is_heard_and_one_that_panics_is_not() {
 }
 
 #[test]
-fn an_application_can_say_the_kind_alone() {
+fn an_application_can_say_the_kind_alone_and_the_code_is_that_of_the_kind() {
     let analysers: [Analyser; 1] = [Box::new(|_| Some(Analysis::default().kind(ErrorKind::Config)))];
     let error = analysed(&analysers, failure("no licence")).error;
-    assert_eq!((error.failure_code(), error.error_kind()), (codes::STAGE_FAILED, ErrorKind::Config));
+    assert_eq!((error.failure_code(), error.error_kind()), (codes::STAGE_MISCONFIGURED, ErrorKind::Config));
+}
+
+#[test]
+fn a_lost_right_that_a_hook_passed_on_keeps_its_code_and_its_actions() {
+    for (lost, code) in [
+        (LockLost::taken("the lock file was removed"), codes::LOCK_LOST),
+        (LockLost::expired("the disk is full", vec!["look".to_owned()]), codes::LOCK_EXPIRED),
+    ] {
+        let error = analysed(&[], failure(lost.clone())).error;
+        assert_eq!((error.failure_code(), error.actions()), (code, lost.actions()));
+    }
 }

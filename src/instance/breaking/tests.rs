@@ -83,12 +83,12 @@ fn only_the_token_that_was_looked_at_is_broken() {
     let dir = tempfile::tempdir().unwrap();
     let config = config_at(dir.path());
     let absent = break_lease(&config, 7).unwrap_err();
-    assert_eq!((code(&absent), absent.error_kind().exit_code()), ("lock.held", 64));
+    assert_eq!((code(&absent), absent.error_kind().exit_code()), ("command.refused", 64));
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "something was created");
     let row = abandoned(&config);
     for token in [6, 8, 0] {
         let refused = break_lease(&config, token).unwrap_err();
-        assert_eq!((code(&refused), refused.error_kind().exit_code()), ("lock.held", 64));
+        assert_eq!((code(&refused), refused.error_kind().exit_code()), ("command.refused", 64));
         assert!(refused.facts().iter().any(|fact| fact.value.ends_with(": token 7")), "{refused:?}");
     }
     assert_eq!(look(&config), row);

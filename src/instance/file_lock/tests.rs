@@ -286,7 +286,7 @@ fn a_file_that_is_replaced_while_it_is_locked_is_tried_again_within_bounds() {
     // A file of its own, for the first one may be open for an instant longer; see `relock`.
     fs::remove_file(&path).unwrap();
     let error = acquire(&path, &replace_up_to(usize::MAX)).unwrap_err();
-    assert_eq!((error.failure_code(), calls.get()), (codes::LOCK_UNSUPPORTED, TRIES));
+    assert_eq!((error.failure_code(), calls.get()), (codes::LOCK_REPLACED, TRIES));
 }
 
 #[test]

@@ -243,7 +243,7 @@ fn what_could_not_be_rolled_back_is_named_with_its_reason() {
         &report(&error),
         r#"
 ================================================================================
-STARTUP FAILED  tasks  [stage.failed]                           exit 78 (CONFIG)
+STARTUP FAILED  tasks  [stage.misconfigured]                    exit 78 (CONFIG)
 ================================================================================
 The stage `tasks` could not start: no queue named `mail`.
 
@@ -258,7 +258,7 @@ Stopped: scheduler, database.
   http-session  STILL RUNS, at `drain connections`
   worker-mode   LEFT UP, because http-session still needs it
   database      LEAKED: stopped, but the program still holds 3 references to it
-Failed after 48 ms. More: banboard explain stage.failed
+Failed after 48 ms. More: banboard explain stage.misconfigured
 banboard 1.4.2  instance 7f3c19d2  host 4be1c0ffee12  2026-11-20T09:27:52Z
 ================================================================================
 "#,

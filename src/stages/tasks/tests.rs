@@ -236,7 +236,7 @@ async fn an_essential_task_that_is_given_up_ends_the_service_with_its_own_error(
     let _handle = stage.start(start.cx.clone(), runs.clone()).await.unwrap();
     let (id, error) = start.cx.board().failed().await;
     assert_eq!((id, runs.get()), (start.cx.id(), 2));
-    assert_eq!((error.failure_code(), error.error_kind()), (TASK_FAILED, ErrorKind::Data));
+    assert_eq!((error.failure_code(), error.error_kind()), (codes::STAGE_DATA, ErrorKind::Data));
     assert_eq!((error.to_string().as_str(), error.facts()[0].value.as_str()), ("no such table", "vital"));
 }
 

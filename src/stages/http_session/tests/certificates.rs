@@ -4,7 +4,10 @@ use super::{
     private_ca::{Authority, expired, from_the_future, written},
     *,
 };
-use crate::{codes::HTTP_TLS, error::ErrorKind};
+use crate::{
+    codes::{HTTP_CA_FILE, HTTP_TLS},
+    error::ErrorKind,
+};
 
 /// The error of a probe that trusts `authority`.
 async fn failure(authority: &Authority, address: SocketAddr, host: &str) -> StageError {
@@ -83,7 +86,7 @@ async fn an_authority_file_that_cannot_be_used_is_a_mistake_in_the_configuration
     rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
     let refused = async |path: &std::path::Path| {
         let error = up(&HttpSession::new().ca_file(path)).await.unwrap_err();
-        assert_eq!((error.failure_code(), error.error_kind()), (HTTP_TLS, ErrorKind::Config), "{error}");
+        assert_eq!((error.failure_code(), error.error_kind()), (HTTP_CA_FILE, ErrorKind::Config), "{error}");
         error.to_string()
     };
     assert!(refused(&path).await.contains("it holds no"));
