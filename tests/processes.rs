@@ -358,7 +358,7 @@ fn a_worker_that_was_replaced_ends_at_once_although_nobody_reads_what_it_says() 
     let began = Instant::now();
     kill_process(pid, Signal::CONT).unwrap();
     let code = worker.wait().unwrap().code();
-    assert_eq!(code, Some(70));
+    assert_eq!(code, Some(75));
     assert!(began.elapsed() < Duration::from_millis(1_500), "it took {:?}", began.elapsed());
 }
 

@@ -1,11 +1,7 @@
 //! Failures that the operator can mend: each is brought about, what its report says is done, word for word where it
 //! is a command or a variable, and then the service starts. `docs/runbook.md` has the table of them.
 
-use std::{
-    fs,
-    sync::atomic::{AtomicBool, Ordering},
-    thread,
-};
+use std::fs;
 
 use solostart::stages::database::rusqlite::Connection;
 
@@ -99,29 +95,31 @@ pub(crate) fn lock_unsupported() -> String {
 
 pub(crate) fn lock_replaced() -> String {
     let shop = Shop::new();
-    // The list of mounts is read between opening and verifying the file: a long one makes this last.
-    shop.sh("mkdir /srv/many; for each in $(seq 500); do mount -t tmpfs none /srv/many; done");
-    let (lock, next) = (shop.file("shop.lock"), shop.file("next"));
-    let over = AtomicBool::new(false);
-    let report = thread::scope(|scope| {
-        scope.spawn(|| {
-            while !over.load(Ordering::Relaxed) {
-                fs::write(&next, "").unwrap();
-                fs::rename(&next, &lock).unwrap();
-            }
-        });
-        // A start that gets hold of one between two of them notices within seconds.
-        loop {
-            let report = shop.fails(&[]).0;
-            if report.contains("[lock.replaced]") {
-                over.store(true, Ordering::Relaxed);
-                break report;
-            }
-            shop.sh(&format!("rm -f {DATA}/shop.ledger.json"));
-        }
-    });
+    shop.up(&[("SHOP_LEASE_TTL", "2s")]).kill();
+    // As if another machine had held it: the next start has to watch it before it takes it. SQLite would resolve the
+    // path that leads there, so a copy is changed.
+    let copy = tempfile::tempdir().unwrap();
+    let copied = copy.path().join("shop.lease.db");
+    for ending in ["", "-wal"] {
+        let name = format!("shop.lease.db{ending}");
+        fs::copy(shop.file(&name), copy.path().join(&name)).unwrap();
+    }
+    let lease = Connection::open(&copied).unwrap();
+    lease.execute_batch("UPDATE solostart_lease SET boot_id = 'another', lock = 'another'").unwrap();
+    drop(lease);
+    shop.sh(&format!("rm {DATA}/shop.lease.db-wal {DATA}/shop.lease.db-shm"));
+    fs::copy(&copied, shop.file("shop.lease.db")).unwrap();
+    let start = shop.run(&[]);
+    let open = format!("/proc/{}/fd", start.id());
+    let watches = || {
+        let files = fs::read_dir(&open).unwrap().filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+        files.into_iter().any(|file| file.ends_with("shop.lease.db-shm"))
+    };
+    while !watches() {}
+    shop.sh(&format!("cd {DATA}; cp shop.lease.db copy; mv copy shop.lease.db"));
+    let report = Report::of(start);
     shop.starts(&[]);
-    report
+    report.0
 }
 
 pub(crate) fn http_ca_file() -> String {
