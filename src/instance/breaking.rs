@@ -1,7 +1,7 @@
 //! Breaking a lease by hand, for a holder that is gone where nobody can prove it.
 //!
-//! A start takes over by itself from every holder that is dead, after 18 s at the latest. This is for
-//! those who know more than the files say and cannot wait; it asks for the exact token, so that nobody
+//! A start takes over by itself from every holder that is dead, after 1.2 of its time to live at the latest. This is
+//! for those who know more than the files say and cannot wait; it asks for the exact token, so that nobody
 //! breaks a lease other than the one that was looked at.
 
 use std::{thread, time::Duration};

@@ -31,7 +31,7 @@ use uuid::Uuid;
 use super::{
     data_dir::{disk_full, is_full, not_writable, quoted, type_name},
     flock::{self, Attempt},
-    holder::{self, Content, Holder},
+    holder::{self, Content, Holder, Observed},
     lease::record::lock_name,
     mounts::Mount,
     private::keep_private,
@@ -244,6 +244,22 @@ impl FileLock {
     /// As for [`describe`](Self::describe).
     pub(super) fn remember(&self, highest_token: u64) -> StageResult<()> {
         holder::remember(&self.file, highest_token).map_err(|error| broken(&self.identity.path, &error))
+    }
+
+    /// What the one observed who had the lock before, if it did not end its observation.
+    ///
+    /// # Errors
+    /// `db.io` where the file cannot be read.
+    pub(super) fn observed(&self) -> StageResult<Option<Observed>> {
+        holder::observed(&self.file).map_err(|error| broken(&self.identity.path, &error))
+    }
+
+    /// Notes what is observed, so that the next start can go on with it.
+    ///
+    /// # Errors
+    /// As for [`describe`](Self::describe).
+    pub(super) fn observe(&self, observed: &Observed) -> StageResult<()> {
+        holder::observe(&self.file, observed).map_err(|error| broken(&self.identity.path, &error))
     }
 
     /// Gives the lock back: removes the holder's description and closes the file, which stays.

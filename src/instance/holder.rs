@@ -5,7 +5,8 @@
 //! Line 2 remembers the highest token of a lease, in case the lease is lost; it always has the same length
 //! and is written in place. Line 3 describes the holder and is cleared when the lock is given back.
 //! Nothing is decided by line 3: a process that was killed leaves it behind, and anybody who can write the
-//! file can forge it.
+//! file can forge it. Line 4 is there only while it is being found out whether the holder of a lease lives: it
+//! says since when that lease has not changed, for the next start to go on with.
 
 use std::{fs::File, io, os::unix::fs::FileExt};
 
@@ -16,6 +17,9 @@ use crate::{clock, ids::InstanceId};
 
 /// How much of a lock file is read: ten times what a holder writes.
 const READ_MAX: usize = 4096;
+
+/// What stands for a memory that cannot be read: a number that is no token (`Protocol::credible`).
+const UNREADABLE: u64 = u64::MAX;
 
 /// The longest text of a holder that is written or shown.
 const TEXT_MAX: usize = 64;
@@ -31,6 +35,26 @@ struct Header<'a> {
 #[derive(Deserialize)]
 struct Memory<'a> {
     highest_token: &'a str,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Observation<T> {
+    observed: T,
+}
+
+/// A row of a lease that does not change, and since when.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Observed {
+    /// Who observes: the lock, of which a copy has another name, and the clock that `since_ns` is of. See
+    /// `lease::record`.
+    pub(crate) lock: String,
+    pub(crate) clock: String,
+    /// What is observed: the row, in this state.
+    pub(crate) holder: String,
+    pub(crate) token: u64,
+    pub(crate) seq: u64,
+    /// When the row was first seen so, in nanoseconds since boot.
+    pub(crate) since_ns: u64,
 }
 
 /// The holder of a lock, as it describes itself.
@@ -52,7 +76,7 @@ pub(super) enum Content {
     /// Nothing: the file is new, or the machine lost power before its first line was stored.
     Blank,
     /// A lock file. The identity is missing where the first line is damaged, the token is 0 where none is
-    /// remembered, and the holder is missing where nobody is described, or not in full yet.
+    /// remembered and [`UNREADABLE`] where its line is damaged, and the holder is missing where nobody is described, or not in full yet.
     Lock { lock_uuid: Option<Uuid>, highest_token: u64, holder: Option<Holder> },
     /// Something else. The path of the lock is wrong, and this file is not ours to write.
     Foreign,
@@ -97,6 +121,17 @@ impl Holder {
 
 /// Reads a lock file, which may hold anything.
 pub(super) fn read(file: &File) -> io::Result<Content> {
+    Ok(parse(&read_bytes(file)?))
+}
+
+/// The row that was being observed when the lock was last given back or its holder ended, if any.
+pub(super) fn observed(file: &File) -> io::Result<Option<Observed>> {
+    let bytes = read_bytes(file)?;
+    let line = bytes.split(|&byte| byte == b'\n').nth(3);
+    Ok(line.and_then(|line| serde_json::from_slice(line).ok()).map(|Observation { observed }| observed))
+}
+
+fn read_bytes(file: &File) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; READ_MAX];
     let mut length = 0;
     while length < READ_MAX {
@@ -108,7 +143,7 @@ pub(super) fn read(file: &File) -> io::Result<Content> {
         }
     }
     bytes.truncate(length);
-    Ok(parse(&bytes))
+    Ok(bytes)
 }
 
 fn parse(bytes: &[u8]) -> Content {
@@ -121,11 +156,15 @@ fn parse(bytes: &[u8]) -> Content {
     }
     let mut lines = bytes.split(|&byte| byte == b'\n');
     let header = lines.next().and_then(|line| serde_json::from_slice::<Header<'_>>(line).ok());
-    let memory = lines.next().and_then(|line| serde_json::from_slice::<Memory<'_>>(line).ok());
+    let highest_token = lines.next().filter(|line| !line.is_empty()).map_or(0, token);
     let holder = lines.next().and_then(Holder::parse);
     let lock_uuid = header.and_then(|header| Uuid::parse_str(header.lock_uuid).ok());
-    let highest_token = memory.and_then(|memory| memory.highest_token.parse().ok()).unwrap_or(0);
     Content::Lock { lock_uuid, highest_token, holder }
+}
+
+fn token(line: &[u8]) -> u64 {
+    let memory = serde_json::from_slice::<Memory<'_>>(line).ok();
+    memory.and_then(|memory| memory.highest_token.parse().ok()).unwrap_or(UNREADABLE)
 }
 
 /// The first line of a lock file, with its line feed. It has the same length for every `lock_uuid`.
@@ -153,26 +192,50 @@ pub(super) fn mint(file: &File, highest_token: u64) -> io::Result<Uuid> {
     Ok(lock_uuid)
 }
 
-/// Remembers the highest token. It is not forced to the disk: it only matters when the lease is lost and
-/// the clock was set back, and the application's database remembers the token, too.
+/// Remembers the highest token, whose lease is observed no more. It is not forced to the disk: it only matters when
+/// the lease is lost and the clock was set back, and the application's database remembers the token, too.
 pub(super) fn remember(file: &File, highest_token: u64) -> io::Result<()> {
-    file.write_all_at(memory(highest_token).as_bytes(), header(Uuid::nil()).len() as u64)
+    file.write_all_at(memory(highest_token).as_bytes(), header(Uuid::nil()).len() as u64)?;
+    if observed(file)?.is_some() { write_rest(file, described(file)?.as_ref(), None) } else { Ok(()) }
 }
 
 /// Describes the holder, in place. A reader that comes in between sees a line that it cannot parse, and
 /// then does not know the holder.
 pub(super) fn describe(file: &File, holder: &Holder) -> io::Result<()> {
-    let mut line = serde_json::to_vec(holder)?;
-    line.push(b'\n');
-    let start = description_start();
-    file.write_all_at(&line, start)?;
-    // What is left of a longer description goes last, so that the file is never without one.
-    file.set_len(start + line.len() as u64)
+    write_rest(file, Some(holder), observed(file)?.as_ref())
+}
+
+/// Notes what is observed, for whoever has the lock next.
+pub(super) fn observe(file: &File, observed: &Observed) -> io::Result<()> {
+    write_rest(file, described(file)?.as_ref(), Some(observed))
 }
 
 /// Removes the holder's description and keeps the rest.
 pub(super) fn clear(file: &File) -> io::Result<()> {
-    file.set_len(description_start())
+    write_rest(file, None, observed(file)?.as_ref())
+}
+
+fn described(file: &File) -> io::Result<Option<Holder>> {
+    Ok(match read(file)? {
+        Content::Lock { holder, .. } => holder,
+        Content::Blank | Content::Foreign => None,
+    })
+}
+
+/// Writes the lines after the second one.
+fn write_rest(file: &File, holder: Option<&Holder>, observed: Option<&Observed>) -> io::Result<()> {
+    let mut rest = holder.map(serde_json::to_vec).transpose()?.unwrap_or_default();
+    if holder.is_some() || observed.is_some() {
+        rest.push(b'\n');
+    }
+    if let Some(observed) = observed {
+        rest.extend(serde_json::to_vec(&Observation { observed })?);
+        rest.push(b'\n');
+    }
+    let start = description_start();
+    file.write_all_at(&rest, start)?;
+    // What is left of longer lines goes last, so that the file is never without a description.
+    file.set_len(start + rest.len() as u64)
 }
 
 /// The machine's name, which in a container is the beginning of the container's identity.

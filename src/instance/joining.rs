@@ -5,6 +5,7 @@ use std::{
     os::fd::BorrowedFd,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use super::{
@@ -12,11 +13,11 @@ use super::{
     file_lock::{self, FileLock, Outcome},
     heartbeat::{self, Heartbeat},
     held::{Layer, Rival},
-    holder::Holder,
+    holder::{Holder, Observed},
     lease::{
         LeaseKeeper,
-        failures::failure,
-        protocol::Reason,
+        failures::{failure, unclear},
+        protocol::{Protocol, Reason},
         record::{LeaseRecord, Now, clock_name},
         sqlite::{SqliteStore, path_beside},
         taking::{Applicant, Taken, describe, take},
@@ -26,6 +27,7 @@ use super::{
     worker_mode::{HeldWorker, WorkerConfig, interrupted},
 };
 use crate::{
+    clock::boot_time,
     codes,
     contract::guard::{GuardKeeper, WorkerGuard},
     error::{ErrorKind, StageError, StageResult},
@@ -38,6 +40,8 @@ pub(super) struct Site<'a> {
     pub(super) lock_path: PathBuf,
     pub(super) lease_path: PathBuf,
     pub(super) this: Holder,
+    /// When it began to try.
+    began: Duration,
 }
 
 /// What came of one attempt.
@@ -64,7 +68,7 @@ impl<'a> Site<'a> {
         let lock_path = std::path::absolute(&config.lock_path)?;
         let lease_path = path_beside(&lock_path);
         let this = Holder::this_process(config.instance, &config.service, &config.version);
-        Ok(Self { config, lock_path, lease_path, this })
+        Ok(Self { config, lock_path, lease_path, this, began: boot_time() })
     }
 
     /// Tries once to take both, without waiting for anybody who is known to be alive.
@@ -124,18 +128,28 @@ impl<'a> Site<'a> {
             clock: clock_name(),
             lock: lock.name(),
             lock_is_trusted: same_place && trusted,
-            remembered: lock.highest_token,
+            remembered: credible_memory(lock),
             ttl: times.ttl,
+            observed: lock.observed()?,
+            until: self.began + self.config.longest(),
         };
-        let taken = take(Box::new(store), &applicant, &Now::read, &*self.config.cancelled).map_err(failed)?;
+        let note = |observed: &Observed| {
+            // Without the note the next start observes from the beginning.
+            if let Err(error) = lock.observe(observed) {
+                tracing::warn!("the next start cannot go on with this observation: {error}");
+            }
+        };
+        let cancelled = &*self.config.cancelled;
+        let taken = take(Box::new(store), &applicant, &Now::read, cancelled, &note).map_err(failed)?;
         let (lease, sent, before, reason) = match taken {
             Taken::Lease { lease, sent, before, reason } => (lease, sent, before, reason),
             Taken::Alive(row) => return Ok(Joined::Alive(row)),
+            Taken::Unclear(found) => return Err(unclear(&found, &self.lease_path)),
             Taken::Cancelled => return Err(interrupted()),
         };
         let token = lease.token();
         lock.remember(token.get())?;
-        warn_of_lost_memory(before.as_ref(), lock.highest_token);
+        warn_of_lost_memory(before.as_ref(), applicant.remembered);
         let took_over = before.filter(|row| row.holder.is_some()).map(|row| epitaph(&row, reason, sent));
         if let Some(took_over) = &took_over {
             tracing::warn!(token = token.get(), "took over from a dead instance: {took_over}");
@@ -189,6 +203,18 @@ fn epitaph(row: &LeaseRecord, reason: Reason, now: Now) -> String {
     };
     let age = row.age(now).map_or_else(String::new, |age| format!(", last heartbeat {} ago", in_words(age)));
     format!("{}{age}; {why}", describe(row))
+}
+
+/// What the lock file remembers, unless that is no token. Then the other memories suffice, and the file's own
+/// line is written anew once the lease is taken.
+fn credible_memory(lock: &FileLock) -> u64 {
+    let found = lock.highest_token;
+    if found == 0 || Protocol::WHOLE.credible(found, Now::read().unix_us) {
+        return found;
+    }
+    let file = lock.identity.path.display();
+    tracing::warn!("the lock file {file} remembers a token that no instance was given; it is not used");
+    0
 }
 
 /// Says that the lease knows less than the lock file: its own memory is older, or gone.

@@ -10,7 +10,9 @@ use std::{
 
 use uuid::Uuid;
 
-pub(crate) use super::lease::timings::Timings;
+#[cfg(feature = "database")]
+pub(crate) use super::lease::record::Now;
+pub(crate) use super::lease::{protocol::Protocol, timings::Timings};
 pub(crate) use super::{
     breaking::break_lease,
     status::{FlockStatus, LockStatus, Verdict, status},
@@ -23,7 +25,7 @@ use super::{
     heartbeat::Heartbeat,
     held::{self, Waited},
     joining::{Attempt, Site},
-    lease::{self, LeaseKeeper, failures::failure, protocol::Protocol, sqlite::path_beside},
+    lease::{self, LeaseKeeper, failures::failure, sqlite::path_beside},
     private,
     sharing::{self, Reach, Surroundings},
 };

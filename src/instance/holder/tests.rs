@@ -113,10 +113,76 @@ fn the_highest_token_is_remembered_beside_whoever_comes_and_goes() {
 }
 
 #[test]
-fn a_memory_that_is_torn_or_forged_is_none() {
-    for line in
-        ["", "null", "{\"highest_token\":7}", "{\"highest_token\":\"-7\"}", "{\"highest_token\":\"1e9\"}"]
-    {
-        assert_eq!(remembered(parse(format!("{}{line}\n", header(Uuid::new_v4())).as_bytes())), 0, "{line}");
+fn a_memory_that_is_torn_or_forged_is_told_from_none() {
+    let found = |line: &str| remembered(parse(format!("{}{line}\n", header(Uuid::new_v4())).as_bytes()));
+    assert_eq!(found(""), 0);
+    for line in [
+        "null",
+        "\0\0",
+        "{\"highest_token\":7}",
+        "{\"highest_token\":\"-7\"}",
+        "{\"highest_token\":\"1e9\"}",
+        "{\"highest_token\":\"18446744073709551616\"}",
+    ] {
+        assert_eq!(found(line), UNREADABLE, "{line}");
+    }
+}
+
+fn observation() -> Observed {
+    Observed {
+        lock: "a@1".to_owned(),
+        clock: "boot".to_owned(),
+        holder: "somebody".to_owned(),
+        token: u64::MAX,
+        seq: 3,
+        since_ns: 5,
+    }
+}
+
+#[test]
+fn an_observation_outlives_whoever_made_it_until_a_lease_is_taken() {
+    let file = tempfile::tempfile().unwrap();
+    let lock_uuid = mint(&file, 5).unwrap();
+    assert_eq!(observed(&file).unwrap(), None);
+    let first = holder("1");
+    describe(&file, &first).unwrap();
+    observe(&file, &observation()).unwrap();
+    assert_eq!(lock(read(&file).unwrap()), (Some(lock_uuid), Some(first)));
+    clear(&file).unwrap();
+    assert_eq!(lock(read(&file).unwrap()), (Some(lock_uuid), None));
+    let next = holder("2-which-is-longer");
+    describe(&file, &next).unwrap();
+    assert_eq!(observed(&file).unwrap(), Some(observation()));
+    let changed = Observed { seq: 4, ..observation() };
+    observe(&file, &changed).unwrap();
+    assert_eq!(observed(&file).unwrap(), Some(changed));
+
+    remember(&file, 6).unwrap();
+    assert_eq!(observed(&file).unwrap(), None);
+    assert_eq!(lock(read(&file).unwrap()), (Some(lock_uuid), Some(next)));
+    assert_eq!(remembered(read(&file).unwrap()), 6);
+    clear(&file).unwrap();
+    assert_eq!(file.metadata().unwrap().len(), description_start());
+}
+
+#[test]
+fn a_torn_or_forged_observation_is_none() {
+    let whole = serde_json::to_string(&Observation { observed: observation() }).unwrap();
+    let forged = whole.replace("\"since_ns\":5", "\"since_ns\":-5");
+    let huge = whole.replace("\"since_ns\":5", "\"since_ns\":18446744073709551616");
+    for (line, expected) in [
+        (whole.as_str(), Some(observation())),
+        ("", None),
+        ("null", None),
+        (&whole[..whole.len() / 2], None),
+        (&forged, None),
+        (&huge, None),
+    ] {
+        let file = tempfile::tempfile().unwrap();
+        mint(&file, 5).unwrap();
+        describe(&file, &holder("1")).unwrap();
+        let end = file.metadata().unwrap().len();
+        file.write_all_at(line.as_bytes(), end).unwrap();
+        assert_eq!(observed(&file).unwrap(), expected, "{line}");
     }
 }

@@ -7,7 +7,11 @@ use rustix::{
     io::Errno,
 };
 
-use super::store::StoreError;
+use super::{
+    store::StoreError,
+    taking::{Unclear, describe},
+    view::in_words,
+};
 use crate::{
     codes,
     error::StageError,
@@ -46,16 +50,38 @@ pub(crate) fn failure(error: &StoreError, path: &Path) -> StageError {
     }
 }
 
-fn damaged(cause: String, path: &Path) -> StageError {
+/// The refusal where it could not be told in time whether the holder of a lease lives.
+pub(crate) fn unclear(found: &Unclear, path: &Path) -> StageError {
+    let Unclear { row, unchanged, left } = found;
+    let cause = format!(
+        "The lease {} is that of an instance that is silent, but not for so long that it counts as gone: its \
+         lease lasts for {} after each heartbeat, which is longer than this start may wait. Taking over now could \
+         let two workers run, so this instance refuses.",
+        path.display(),
+        in_words(row.ttl)
+    );
+    StageError::new(codes::LOCK_HOLDER_UNRESPONSIVE, cause)
+        .fact("lease", path.display().to_string())
+        .fact("holder", describe(row))
+        .fact("silent for", format!("{}, as observed; every start goes on with that", in_words(*unchanged)))
+        .fact("takes over", format!("the first start in {} or later, if it stays silent", in_words(*left)))
+        .hint("Wait: a restart policy tries again, and takes over at that time")
+        .hint(format!("Is that instance gone for sure? Then move its lease away: {}", move_away(path)))
+}
+
+/// The command that makes the next start begin with a new lease.
+fn move_away(path: &Path) -> String {
     let name = quoted(path);
+    format!("for f in {name} {name}-wal {name}-shm; do mv \"$f\" \"$f.broken\"; done")
+}
+
+fn damaged(cause: String, path: &Path) -> StageError {
     StageError::new(codes::DB_CORRUPT, cause)
         .fact("lease", path.display().to_string())
         .fact("holds", "who the only worker is; none of the application's data")
         .fact("without it", "tokens still grow: by the clock, the lock file and the database")
         .hint("Make sure that no instance runs; one that does would stop, because its lease is gone")
-        .hint(format!(
-            "Move it away: for f in {name} {name}-wal {name}-shm; do mv \"$f\" \"$f.broken\"; done"
-        ))
+        .hint(format!("Move it away: {}", move_away(path)))
         .hint("Start again: a new lease is made")
 }
 

@@ -10,8 +10,27 @@
 
 use std::time::Duration;
 
-/// The largest token that a row may carry. There is room above it for every token that will be needed.
-pub(crate) const TOKEN_MAX: u64 = 1 << 62;
+/// Which numbers can be tokens. All are microseconds, as the calendar is that tokens begin with.
+///
+/// A stored number counts only up to `calendar + horizon`. The calendar moves on between any two acquisitions, so
+/// whatever is stored at that limit leaves the next token below the next limit, and no number, forged again and
+/// again, can bring a token above `calendar_max + horizon + acquisitions`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Bounds {
+    /// The most that the calendar adds to a token.
+    pub(crate) calendar_max: u64,
+    /// How far ahead of the calendar a token may be. It is more than `calendar_max`, so that a clock that was
+    /// set back to 1970 still knows every token that any calendar made.
+    pub(crate) horizon: u64,
+    /// The largest number that every store can keep.
+    pub(crate) last: u64,
+}
+
+impl Bounds {
+    /// 1,141 years, 2,283 years, and what `SQLite` keeps: 85 times their sum.
+    pub(crate) const REAL: Self =
+        Self { calendar_max: 1 << 55, horizon: 1 << 56, last: i64::MAX.unsigned_abs() };
+}
 
 /// One rule that keeps two workers apart.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -28,6 +47,8 @@ pub(crate) enum Guard {
     Unchanged,
     /// A row is watched for longer than its holder may be silent.
     Patience,
+    /// An observation that an earlier start began goes on only with the row, clock and lock that it is of.
+    SameWatch,
     /// The row is taken only in the state in which it was judged.
     Compare,
     /// Only the holder renews.
@@ -42,6 +63,10 @@ pub(crate) enum Guard {
     Calendar,
     /// A token is higher than every one that is remembered beside the row.
     Memory,
+    /// A number that nobody can have been given is no token.
+    Credible,
+    /// A clock that is far ahead does not use the tokens up.
+    Ceiling,
     /// The right counts from when its renewal was sent.
     FromSending,
     /// An answer that comes after the right has ended does not revive it.
@@ -55,13 +80,14 @@ pub(crate) enum Guard {
 #[cfg(test)]
 impl Guard {
     /// Every one.
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::SameClock,
         Self::Expiry,
         Self::SameLock,
         Self::TrustedLock,
         Self::Unchanged,
         Self::Patience,
+        Self::SameWatch,
         Self::Compare,
         Self::Holder,
         Self::Token,
@@ -69,6 +95,8 @@ impl Guard {
         Self::Higher,
         Self::Calendar,
         Self::Memory,
+        Self::Credible,
+        Self::Ceiling,
         Self::FromSending,
         Self::NoRevival,
         Self::Fence,
@@ -80,6 +108,7 @@ impl Guard {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Protocol {
     removed: Option<Guard>,
+    bounds: Bounds,
 }
 
 /// Which state of the row: every change raises at least one of the two.
@@ -123,6 +152,17 @@ pub(crate) struct Watch {
     pub(crate) version: Version,
     /// When the first look was over.
     pub(crate) since: Duration,
+}
+
+/// An observation that an earlier start began, and could not end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Earlier<'a> {
+    /// Who observed, by which clock.
+    pub(crate) clock: &'a str,
+    pub(crate) lock: &'a str,
+    /// The holder of the row that was observed, and its state.
+    pub(crate) holder: &'a str,
+    pub(crate) watch: Watch,
 }
 
 /// What a contender does next.
@@ -181,12 +221,18 @@ pub(crate) struct Fence<'a> {
 
 impl Protocol {
     /// All rules.
-    pub(crate) const WHOLE: Self = Self { removed: None };
+    pub(crate) const WHOLE: Self = Self { removed: None, bounds: Bounds::REAL };
 
     /// All rules but one, for tests that show what it is there for.
     #[cfg_attr(not(test), expect(dead_code, reason = "only tests and models leave a rule out"))]
     pub(crate) const fn without(guard: Guard) -> Self {
-        Self { removed: Some(guard) }
+        Self { removed: Some(guard), ..Self::WHOLE }
+    }
+
+    /// The same rules in a world of smaller numbers.
+    #[cfg_attr(not(test), expect(dead_code, reason = "only models have smaller worlds"))]
+    pub(crate) const fn within(self, bounds: Bounds) -> Self {
+        Self { bounds, ..self }
     }
 
     /// Whether a condition holds, or is not asked for.
@@ -198,6 +244,26 @@ impl Protocol {
     /// longer than the holder itself would wait, for two clocks that run at different rates.
     pub(crate) fn patience(ttl: Duration) -> Duration {
         ttl.saturating_add(ttl / 5)
+    }
+
+    /// With which observation a contender begins that sees this row at `now`.
+    ///
+    /// A row changes with every renewal and never back, so two looks tell as much as one at every moment between
+    /// them: nobody needs to have run in the meantime.
+    pub(crate) fn go_on(
+        self,
+        contender: &Contender<'_>,
+        now: Duration,
+        row: &Row<'_>,
+        earlier: &Earlier<'_>,
+    ) -> Option<Watch> {
+        let same = self.same_clock_name(contender.clock, earlier.clock)
+            && earlier.lock == contender.lock
+            && Some(earlier.holder) == row.holder
+            && earlier.watch.version == row.version
+            && earlier.watch.since <= now;
+        self.holds(Guard::SameWatch, same)
+            .then_some(Watch { version: row.version, since: earlier.watch.since })
     }
 
     /// Decides after one look at the row. `now` is a time before the look.
@@ -245,7 +311,11 @@ impl Protocol {
     }
 
     fn same_clock(self, clock: &str, row: &Row<'_>) -> bool {
-        self.holds(Guard::SameClock, !clock.is_empty() && row.clock == clock)
+        self.same_clock_name(clock, row.clock)
+    }
+
+    fn same_clock_name(self, ours: &str, theirs: &str) -> bool {
+        self.holds(Guard::SameClock, !ours.is_empty() && ours == theirs)
     }
 
     /// Whether a row may be replaced by somebody who judged it as `seen`.
@@ -263,16 +333,29 @@ impl Protocol {
             && self.holds(Guard::Sequence, (window.acknowledged..window.attempted).contains(&seq))
     }
 
-    /// The token of a new acquisition: more than the row's, more than any remembered beside it, and at
-    /// least the calendar's time, which exceeds the tokens of a row that was deleted.
+    /// Whether a stored number may be the token of somebody who acquired before now. Any other one was damaged or
+    /// forged, and says nothing about who acquired what.
+    pub(crate) fn credible(self, number: u64, unix_us: u64) -> bool {
+        let limit = self.calendar(unix_us).saturating_add(self.bounds.horizon);
+        self.holds(Guard::Credible, (1..=limit).contains(&number))
+    }
+
+    fn calendar(self, unix_us: u64) -> u64 {
+        let most = if self.removed == Some(Guard::Ceiling) { u64::MAX } else { self.bounds.calendar_max };
+        unix_us.min(most)
+    }
+
+    /// The token of a new acquisition: more than the row's, more than any credible one that is remembered beside
+    /// it, and at least the calendar's time, which exceeds the tokens of a row that was deleted.
     ///
-    /// It is `None` where there is no higher one, which no row that is well-formed brings about.
+    /// It is `None` where there is no higher one, which no credible `previous` brings about.
     pub(crate) fn next_token(self, previous: u64, remembered: u64, unix_us: u64) -> Option<u64> {
-        let calendar = if self.removed == Some(Guard::Calendar) { 0 } else { unix_us };
-        let remembered = if self.removed == Some(Guard::Memory) { 0 } else { remembered };
+        let calendar = if self.removed == Some(Guard::Calendar) { 0 } else { self.calendar(unix_us) };
+        let counts = self.removed != Some(Guard::Memory) && self.credible(remembered, unix_us);
+        let remembered = if counts { remembered } else { 0 };
         let step = u64::from(self.removed != Some(Guard::Higher));
         let token = previous.max(remembered).checked_add(step)?.max(calendar).max(1);
-        (token <= TOKEN_MAX).then_some(token)
+        (token <= self.bounds.last).then_some(token)
     }
 
     /// Until when a right holds whose renewal was sent and answered at these times, or `None` if the
@@ -286,6 +369,15 @@ impl Protocol {
     ) -> Option<Duration> {
         let from = if self.removed == Some(Guard::FromSending) { answered } else { sent };
         self.holds(Guard::NoRevival, answered <= valid_before).then(|| from.saturating_add(limit))
+    }
+
+    /// Whether an acquisition that opens the protected database writes itself into the fence that it finds there.
+    ///
+    /// It may do so over a number that is not credible, because a fence lets only the holder pass that it names:
+    /// whoever is written over writes no more, whatever its token. It must have the right while it does it, so that
+    /// nobody writes over a later holder.
+    pub(crate) fn fences(self, found: u64, token: u64, unix_us: u64) -> bool {
+        found < token || !self.credible(found, unix_us)
     }
 
     /// Whether a fence lets a write of `holder` under `token` pass.

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{
     protocol::{Protocol, Pulse, Row, Version},
-    timings::TTL_MAX,
+    timings::{TTL_MAX, TTL_MIN},
 };
 use crate::{
     clock::{boot_time, wall_clock},
@@ -99,16 +99,16 @@ impl LeaseRecord {
         u64::try_from(elapsed).ok().map(Duration::from_millis)
     }
 
-    /// Says what no holder would have written.
-    pub(super) fn validate(&self) -> Result<(), String> {
+    /// Says what no holder would have written before `now`.
+    pub(super) fn validate(&self, now: Now) -> Result<(), String> {
         let bad = |text: &str| {
             text.is_empty() || text.len() > TEXT_MAX || !text.bytes().all(|byte| byte.is_ascii_graphic())
         };
         match () {
-            () if !(1..=super::protocol::TOKEN_MAX).contains(&self.version.token) => {
-                Err(format!("its token is {}", self.version.token))
+            () if !Protocol::WHOLE.credible(self.version.token, now.unix_us) => {
+                Err(format!("its token is {}, which no instance was given", self.version.token))
             }
-            () if self.ttl.is_zero() || self.ttl > TTL_MAX => {
+            () if !(TTL_MIN..=TTL_MAX).contains(&self.ttl) => {
                 Err(format!("its time to live is {:?}", self.ttl))
             }
             () if self.holder.as_deref().is_some_and(bad) => Err("its holder is not an identity".to_owned()),

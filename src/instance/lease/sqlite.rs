@@ -283,7 +283,7 @@ fn read(connection: &Connection, name: &str) -> Result<Option<LeaseRecord>, Stor
     );
     let record = connection.prepare_cached(&sql)?.query_row([name], |row| parse(name, row)).optional()?;
     if let Some(record) = &record {
-        record.validate().map_err(|what| StoreError::Damaged(format!("is damaged: {what}")))?;
+        record.validate(Now::read()).map_err(|what| StoreError::Damaged(format!("is damaged: {what}")))?;
     }
     Ok(record)
 }

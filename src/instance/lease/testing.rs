@@ -32,6 +32,8 @@ pub(crate) fn applicant(lock: &str) -> Applicant {
         lock_is_trusted: true,
         remembered: 0,
         ttl: TTL,
+        observed: None,
+        until: Duration::ZERO,
     }
 }
 
@@ -72,13 +74,14 @@ pub(crate) fn lease_of(taken: Taken) -> Lease {
     match taken {
         Taken::Lease { lease, .. } => lease,
         Taken::Alive(row) => panic!("alive: {row:?}"),
+        Taken::Unclear(found) => panic!("unclear: {found:?}"),
         Taken::Cancelled => panic!("cancelled"),
     }
 }
 
 /// Takes the lease where that needs no waiting.
 pub(crate) fn take_now(store: impl LeaseStore + 'static, applicant: &Applicant, now: Now) -> Lease {
-    lease_of(take(Box::new(store), applicant, &|| now, &|| true).unwrap())
+    lease_of(take(Box::new(store), applicant, &|| now, &|| true, &|_| ()).unwrap())
 }
 
 /// The claim of a row's holder.

@@ -6,7 +6,7 @@ use crate::settings::Env;
 
 /// The limits that an operator may set a lease to. Shorter ones would be broken by any busy moment of the
 /// machine, longer ones would keep a restart waiting for ever.
-const TTL_MIN: Duration = Duration::from_millis(200);
+pub(super) const TTL_MIN: Duration = Duration::from_millis(200);
 pub(super) const TTL_MAX: Duration = Duration::from_hours(1);
 const RENEW_MIN: Duration = Duration::from_millis(10);
 

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use stateright::{Model, Property};
 
-use super::Protocol;
+use super::{Guard, Protocol};
 use faults::Fault;
 use promises::Promise;
 use state::{Place, State, Times};
@@ -48,6 +48,8 @@ enum Action {
     Tick,
     Step(usize, Step),
     Fault(Fault),
+    /// An operator moves a lease away whose row has a number that is no token, when no instance runs.
+    MoveAway,
 }
 
 impl<const N: usize> World<N> {
@@ -72,6 +74,13 @@ impl<const N: usize> World<N> {
         state.processes.iter_mut().for_each(state::Process::settle);
         if state.struck() >= self.most_faults || self.kinds & Fault::COPIES == 0 {
             state.earlier = None;
+        }
+        // With its rule an observation of another row matters no more.
+        let rows = [state.row, state.earlier, state.detached];
+        let kept = self.protocol.removed == Some(Guard::SameWatch);
+        for file in &mut state.files {
+            file.observed =
+                file.observed.filter(|seen| kept || rows.iter().flatten().any(|row| seen.is_of(row)));
         }
         if state.processes.iter().all(|process| !process.detached) {
             state.detached = None;
@@ -112,6 +121,11 @@ impl<const N: usize> Model for World<N> {
             actions.extend(possible.map(|step| Action::Step(slot, *step)));
         }
         actions.extend(self.faults(state).into_iter().map(Action::Fault));
+        let damaged = |row: state::Entry| !self.protocol.credible(row.stamp.0.into(), state.next_wall());
+        let down = |process: &state::Process| process.phase == state::Phase::Down;
+        if state.row.is_some_and(damaged) && state.processes.iter().all(down) {
+            actions.push(Action::MoveAway);
+        }
     }
 
     fn next_state(&self, last: &Self::State, action: Self::Action) -> Option<Self::State> {
@@ -122,6 +136,7 @@ impl<const N: usize> Model for World<N> {
                 let event = self.step(&mut next, slot, step)?;
                 self.reached.fetch_or(event.bit(), Ordering::Relaxed);
             }
+            Action::MoveAway => next.row = None,
             Action::Fault(fault) => {
                 Self::strike(&mut next, fault)?;
                 self.reached.fetch_or(fault.bit().into(), Ordering::Relaxed);
@@ -152,6 +167,9 @@ impl<const N: usize> Model for World<N> {
             Property::always(Promise::NoReturn.name(), |_, state: &State<N>| state.keeps(Promise::NoReturn)),
             Property::always(Promise::OwnRow.name(), |_, state: &State<N>| state.keeps(Promise::OwnRow)),
             Property::always(Promise::OneCopy.name(), |_, state: &State<N>| state.keeps(Promise::OneCopy)),
+            Property::always(Promise::TokensLast.name(), |_, state: &State<N>| {
+                state.keeps(Promise::TokensLast)
+            }),
             Property::always("a dead holder blocks nobody", |world: &Self, state: &State<N>| {
                 world.recovers(state)
             }),

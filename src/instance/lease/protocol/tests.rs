@@ -3,6 +3,7 @@ use super::*;
 const TTL: Duration = Duration::from_secs(15);
 const NOW: Duration = Duration::from_secs(1000);
 const SECOND: Duration = Duration::from_secs(1);
+const LAST: u64 = Bounds::REAL.last;
 const SEEN: Version = Version { token: 7, seq: 3 };
 
 fn row() -> Row<'static> {
@@ -99,6 +100,11 @@ fn harm(guard: Guard, rules: Protocol) -> bool {
             takes(contender(), row(), Some(watched(earlier, Duration::ZERO)))
         }
         Guard::Patience => takes(contender(), row(), Some(watched(SEEN, NOW - TTL))),
+        Guard::SameWatch => {
+            let watch = watched(Version { seq: 2, ..SEEN }, Duration::ZERO);
+            let earlier = Earlier { clock: "boot", lock: "ours", holder: "a", watch };
+            rules.go_on(&contender(), NOW, &row(), &earlier).is_some()
+        }
         Guard::Compare => rules.may_swap(Some(Version { seq: 4, ..SEEN }), Some(SEEN)),
         Guard::Holder => rules.may_renew(&row(), "b", 7, window),
         Guard::Token => rules.may_renew(&row(), "a", 6, window),
@@ -110,6 +116,10 @@ fn harm(guard: Guard, rules: Protocol) -> bool {
         // The row that had token 7 is gone.
         Guard::Calendar => rules.next_token(0, 0, 9) <= Some(7),
         Guard::Memory => rules.next_token(0, 7, 3) <= Some(7),
+        Guard::Credible => rules.next_token(7, LAST, 3) != Some(8),
+        Guard::Ceiling => {
+            rules.next_token(7, 0, LAST).and_then(|token| rules.next_token(token, 0, 3)).is_none()
+        }
         Guard::FromSending => {
             let (sent, answered) = (NOW, NOW + SECOND);
             rules.valid_until(sent, answered, NOW + TTL, TTL) > Some(sent + TTL)
@@ -155,8 +165,48 @@ fn tokens_grow_whichever_memory_is_left_and_end_before_they_overflow() {
     assert_eq!(next(1_800_000_000_000_000, 0, 1_000), Some(1_800_000_000_000_001));
     assert_eq!(next(5, 1_800_000_000_000_000, 1_000), Some(1_800_000_000_000_001));
     assert_eq!(next(0, 0, 0), Some(1));
-    assert_eq!(next(TOKEN_MAX, 0, 0), None);
+    assert_eq!(next(LAST, 0, 0), None);
     assert_eq!(next(u64::MAX, 0, 0), None);
+}
+
+const TODAY: u64 = 1_800_000_000_000_000;
+
+#[test]
+fn a_number_counts_up_to_the_horizon_and_not_beyond() {
+    let credible = |number, clock| Protocol::WHOLE.credible(number, clock);
+    let Bounds { calendar_max, horizon, .. } = Bounds::REAL;
+    for clock in [0, TODAY, calendar_max, u64::MAX] {
+        let limit = clock.min(calendar_max) + horizon;
+        assert!(credible(1, clock) && credible(limit, clock), "{clock}");
+        assert!(!credible(0, clock) && !credible(limit + 1, clock) && !credible(u64::MAX, clock), "{clock}");
+    }
+    // A clock that stands at 1970 knows every token that the calendar of any year made, and as many more.
+    assert!(credible(2 * calendar_max, 0));
+}
+
+#[test]
+fn whatever_is_forged_again_and_again_a_higher_token_is_left_for_ever() {
+    let Bounds { calendar_max, horizon, last } = Bounds::REAL;
+    // The worst that is still believed, at each of a million acquisitions of which each takes a microsecond.
+    for begin in [0, TODAY, calendar_max - 500_000] {
+        let mut highest = 0;
+        for clock in begin..begin + 1_000_000 {
+            let limit = clock.min(calendar_max) + horizon;
+            assert!(clock > calendar_max || highest <= limit, "the last token is believed no more");
+            let taken = |row, memory| Protocol::WHOLE.next_token(row, memory, clock).unwrap();
+            highest = highest.max(taken(limit, 0)).max(taken(1, limit));
+        }
+        assert!(highest <= calendar_max + horizon + 1, "{highest}");
+    }
+    assert!(calendar_max + horizon < last / 85);
+}
+
+#[test]
+fn a_fence_is_written_over_by_a_higher_token_and_where_its_number_is_none() {
+    let fences = |found, token| Protocol::WHOLE.fences(found, token, TODAY);
+    assert!(fences(6, 7) && !fences(7, 7) && !fences(8, 7));
+    let limit = TODAY + Bounds::REAL.horizon;
+    assert!(!fences(limit, 7) && fences(limit + 1, 7) && fences(u64::MAX, 7) && fences(0, 7));
 }
 
 #[test]

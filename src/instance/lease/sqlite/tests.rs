@@ -6,8 +6,10 @@ use tempfile::TempDir;
 use super::*;
 use crate::instance::lease::{
     memory::MemoryStore,
-    protocol::{TOKEN_MAX, Window},
+    protocol::{Bounds, Window},
+    taking::Applicant,
     testing::{NAME, applicant, at, claim_of, row, secs, take_now},
+    view::LeaseView,
 };
 
 const PATIENCE: Duration = Duration::from_millis(200);
@@ -259,12 +261,60 @@ fn a_lease_that_was_cut_short_is_damaged_and_an_empty_one_is_new() {
     assert_eq!(open(&path).read(NAME), Ok(None));
 }
 
+/// Sets a column to what neither the checks of the table nor its triggers allow.
+fn forge(path: &Path, column: &str, value: &str) {
+    let forger = shell(path);
+    let (_, trigger) = SCHEMA[2];
+    let sql = format!(
+        "PRAGMA ignore_check_constraints = on; DROP TRIGGER solostart_lease_token_grows;
+         UPDATE solostart_lease SET {column} = {value}; {trigger};"
+    );
+    forger.execute_batch(&sql).unwrap();
+}
+
+#[test]
+fn a_number_at_the_end_of_its_range_keeps_nobody_from_the_lease() {
+    for (column, value) in [
+        ("seq", i64::MAX),
+        ("expires_boot_ns", i64::MAX),
+        ("changed_unix_ms", i64::MAX),
+        ("changed_unix_ms", i64::MIN),
+        ("ttl_ms", 200),
+        ("ttl_ms", 3_600_000),
+    ] {
+        let (_dir, path) = place();
+        let mut store = open(&path);
+        store.swap(None, &row(7, 3, secs(100))).unwrap();
+        forge(&path, column, &value.to_string());
+        let found = store.read(NAME).unwrap().unwrap();
+        // What is shown of it is some text or other.
+        assert!(!LeaseView::of(found, Now::read()).heartbeat().is_empty());
+        // Whoever had the same lock is proven dead, and the row is free again afterwards.
+        let next = Applicant { clock: "next-boot".to_owned(), ..applicant("another-lock") };
+        for _ in 0..2 {
+            let mut lease = take_now(open(&path), &next, at(secs(1)));
+            assert_eq!(lease.renew(at(secs(2))), Ok(true), "{column} = {value}");
+            lease.release().unwrap();
+        }
+        assert_eq!(store.read(NAME).unwrap().unwrap().holder, None, "{column} = {value}");
+    }
+}
+
 #[test]
 fn a_row_that_no_holder_would_write_is_damaged() {
     for (column, value) in [
-        ("token", (TOKEN_MAX + 1).to_string()),
+        ("token", (Bounds::REAL.calendar_max + Bounds::REAL.horizon + 1).to_string()),
+        ("token", (1_i64 << 62).to_string()),
         ("token", i64::MAX.to_string()),
+        ("token", "0".to_owned()),
+        ("token", i64::MIN.to_string()),
+        ("seq", i64::MIN.to_string()),
+        ("expires_boot_ns", "-1".to_owned()),
         ("ttl_ms", i64::MAX.to_string()),
+        ("ttl_ms", i64::MIN.to_string()),
+        ("ttl_ms", "0".to_owned()),
+        ("ttl_ms", "199".to_owned()),
+        ("ttl_ms", "3600001".to_owned()),
         ("holder", "''".to_owned()),
         ("holder", "char(27) || '[2J'".to_owned()),
         ("holder", "printf('%.*c', 1000000, 'x')".to_owned()),
@@ -273,7 +323,7 @@ fn a_row_that_no_holder_would_write_is_damaged() {
         let (_dir, path) = place();
         let mut store = open(&path);
         store.swap(None, &row(7, 3, secs(100))).unwrap();
-        shell(&path).execute(&format!("UPDATE solostart_lease SET {column} = {value}"), []).unwrap();
+        forge(&path, column, &value);
         let read = store.read(NAME);
         assert!(matches!(read, Err(StoreError::Damaged(_))), "{column} = {value}: {read:?}");
     }

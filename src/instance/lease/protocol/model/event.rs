@@ -11,7 +11,11 @@ pub(super) enum Event {
     TookExpired,
     TookSilent,
     SawLife,
+    /// The row has a number that is no token.
+    SawDamage,
     Observes,
+    /// An observation goes on that an earlier start began.
+    GoesOn,
     Overtaken,
     Renewed,
     NotRenewed,
@@ -29,14 +33,16 @@ pub(super) enum Event {
 }
 
 impl Event {
-    pub(super) const ALL: [Self; 19] = [
+    pub(super) const ALL: [Self; 21] = [
         Self::Plain,
         Self::TookFree,
         Self::TookProvenDead,
         Self::TookExpired,
         Self::TookSilent,
         Self::SawLife,
+        Self::SawDamage,
         Self::Observes,
+        Self::GoesOn,
         Self::Overtaken,
         Self::Renewed,
         Self::NotRenewed,

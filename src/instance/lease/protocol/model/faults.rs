@@ -2,27 +2,62 @@
 
 use super::{
     World,
-    state::{Entry, File, Phase, Place, Process, Renewal, State, Work},
+    state::{BOUNDS, Entry, File, Phase, Place, Process, Renewal, State, Work},
 };
+
+/// What a number is made.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) enum Number {
+    Zero,
+    /// The largest one that is credible when the clock is read next, and the one after it.
+    Limit,
+    Beyond,
+    /// The largest one that can be stored.
+    Last,
+}
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Fault {
     /// A holder gets SIGSTOP, or its container is frozen.
-    Pause { slot: usize },
+    Pause {
+        slot: usize,
+    },
     /// The store fails a renewal, before or after it was done.
-    LoseAnswer { slot: usize },
+    LoseAnswer {
+        slot: usize,
+    },
     /// The row is deleted, in spite of the trigger.
     Delete,
     /// The row is made again what it was before the last acquisition.
     Restore,
     /// The lease file is deleted, or replaced by an older copy; who had it open sees nothing of it.
-    Replace { copy: bool },
+    Replace {
+        copy: bool,
+    },
     /// The wall clock is set back to its beginning.
     StepBack,
     /// The machine loses its power, with the renewals that it had not yet written to its disk.
-    Reboot { machine: usize },
+    Reboot {
+        machine: usize,
+    },
     /// The machine is cloned with a process that runs on it.
-    Clone { slot: usize, to: usize },
+    Clone {
+        slot: usize,
+        to: usize,
+    },
+    /// The token in the row, the memory of a lock file, or the token of the fence is damaged or forged.
+    ForgeRow {
+        number: Number,
+    },
+    ForgeMemory {
+        file: usize,
+        number: Number,
+    },
+    ForgeFence {
+        number: Number,
+    },
+    /// The wall clock is set to the end of all time.
+    StepAhead,
 }
 
 impl Fault {
@@ -40,6 +75,10 @@ impl Fault {
             Self::StepBack => 32,
             Self::Reboot { .. } => 64,
             Self::Clone { .. } => 128,
+            Self::ForgeRow { .. } => 256,
+            Self::ForgeMemory { .. } => 512,
+            Self::ForgeFence { .. } => 1024,
+            Self::StepAhead => 2048,
         }
     }
 }
@@ -65,6 +104,10 @@ impl<const N: usize> State<N> {
         self.has_struck(Fault::Restore) || self.has_struck(Fault::Replace { copy: false })
     }
 
+    pub(super) fn clock_was_set(&self) -> bool {
+        self.has_struck(Fault::StepBack) || self.has_struck(Fault::StepAhead)
+    }
+
     pub(super) fn was_cloned(&self) -> bool {
         self.has_struck(Fault::Clone { slot: 0, to: 0 })
     }
@@ -76,7 +119,11 @@ impl<const N: usize> World<N> {
         if state.struck() >= self.most_faults {
             return Vec::new();
         }
-        let mut all = vec![Fault::Delete, Fault::Restore, Fault::StepBack];
+        let mut all = vec![Fault::Delete, Fault::Restore, Fault::StepBack, Fault::StepAhead];
+        for number in [Number::Zero, Number::Limit, Number::Beyond, Number::Last] {
+            all.extend([Fault::ForgeRow { number }, Fault::ForgeFence { number }]);
+            all.extend((0..N).map(|file| Fault::ForgeMemory { file, number }));
+        }
         all.extend([false, true].map(|copy| Fault::Replace { copy }));
         for slot in 0..N {
             all.extend([Fault::Pause { slot }, Fault::LoseAnswer { slot }]);
@@ -97,6 +144,7 @@ impl<const N: usize> World<N> {
             let asks = |process: &Process| matches!(process.phase, Phase::Asking(_));
             state.raced |= state.processes.iter().any(asks);
         }
+        let next = state.next_wall();
         match fault {
             Fault::Pause { slot } => pause(state, slot),
             Fault::LoseAnswer { slot } => {
@@ -120,8 +168,30 @@ impl<const N: usize> World<N> {
             Fault::StepBack => (std::mem::take(&mut state.wall) > 0).then_some(()),
             Fault::Reboot { machine } => reboot(state, machine),
             Fault::Clone { slot, to } => clone(state, slot, to),
+            Fault::ForgeRow { number } => {
+                let row = state.row.as_mut()?;
+                forge(&mut row.stamp.0, number, next)
+            }
+            Fault::ForgeMemory { file, number } => forge(&mut state.files[file].memory, number, next),
+            Fault::ForgeFence { number } => forge(&mut state.fence.token, number, next),
+            Fault::StepAhead => {
+                let last = u8::try_from(BOUNDS.last).unwrap();
+                (std::mem::replace(&mut state.wall, last) < last).then_some(())
+            }
         }
     }
+}
+
+fn forge(token: &mut u8, number: Number, wall: u64) -> Option<()> {
+    let limit = BOUNDS.calendar_max.min(wall) + BOUNDS.horizon;
+    let number = match number {
+        Number::Zero => 0,
+        Number::Limit => limit,
+        Number::Beyond => limit + 1,
+        Number::Last => BOUNDS.last,
+    };
+    let number = u8::try_from(number).ok()?;
+    (std::mem::replace(token, number) != number).then_some(())
 }
 
 fn pause<const N: usize>(state: &mut State<N>, slot: usize) -> Option<()> {
@@ -142,6 +212,12 @@ fn reboot<const N: usize>(state: &mut State<N>, machine: usize) -> Option<()> {
         }
     }
     state.boots[machine] += 1;
+    // An observation by the clock of before goes on for nobody.
+    for slot in 0..N {
+        if state.machine(slot) == machine {
+            state.files[usize::from(state.processes[slot].file)].observed = None;
+        }
+    }
     // What other machines see is on another machine, which still has its power.
     if state.place != Place::OwnMachines {
         let rolled_back = |row: Entry| Entry { stamp: (row.stamp.0, 0), ..row };

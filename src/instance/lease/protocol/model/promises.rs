@@ -4,7 +4,7 @@ use super::{
     World,
     event::Event,
     faults::Fault,
-    state::{Entry, Holding, Phase, Place, Request, State},
+    state::{BOUNDS, Entry, Holding, Phase, Place, Request, State},
     steps::Step,
 };
 
@@ -31,6 +31,9 @@ pub(super) enum Promise {
     OwnRow,
     /// Of two copies of one process at most one changes the row, unless an answer was lost.
     OneCopy,
+    /// There always is a higher token, and none is further ahead of all calendars than what is credible. So a number
+    /// that is not, wherever it stands, gets nowhere else.
+    TokensLast,
 }
 
 impl Promise {
@@ -44,10 +47,11 @@ impl Promise {
             Self::NoReturn => "NoReturn",
             Self::OwnRow => "OwnRow",
             Self::OneCopy => "OneCopy",
+            Self::TokensLast => "TokensLast",
         }
     }
 
-    const fn bit(self) -> u8 {
+    const fn bit(self) -> u16 {
         1 << self as u8
     }
 }
@@ -69,9 +73,11 @@ impl<const N: usize> State<N> {
 
 impl<const N: usize> World<N> {
     pub(super) fn judge_token(state: &mut State<N>, request: Request) {
-        if state.raced || state.highest > request.known.max(request.wall - 1) {
+        // At its end the calendar does not move on.
+        let calendar = request.wall.min(u8::try_from(BOUNDS.calendar_max).unwrap()) - 1;
+        if state.raced || state.highest > request.known.max(calendar) {
             state.forgotten = true;
-            if !state.row_was_lost() || !(state.has_struck(Fault::StepBack) || state.raced) {
+            if !state.row_was_lost() || !(state.clock_was_set() || state.raced) {
                 state.breaks(Promise::Remembered);
             }
         }
@@ -79,6 +85,14 @@ impl<const N: usize> World<N> {
             state.breaks(Promise::TokensGrow);
         }
         state.highest = state.highest.max(request.token);
+    }
+
+    /// Two numbers may be as far ahead as is credible: the one that was forged last, and the calendar.
+    pub(super) fn judge_number(state: &mut State<N>, token: Option<u64>) {
+        let most = BOUNDS.calendar_max + BOUNDS.horizon + u64::from(state.readings);
+        if token.is_none_or(|token| token > most) {
+            state.breaks(Promise::TokensLast);
+        }
     }
 
     pub(super) fn judge_write(&self, state: &mut State<N>, writer: &Holding) {
@@ -146,9 +160,20 @@ impl<const N: usize> World<N> {
     fn takes_over(&self, mut state: State<N>, slot: usize) -> Option<()> {
         self.step(&mut state, slot, Step::Start)?;
         let mut patience = self.times.patience();
-        while self.step(&mut state, slot, Step::Look)? == Event::Observes {
-            state.age(self.times);
-            patience = patience.checked_sub(1).filter(|left| *left >= 0)?;
+        let mut moved_away = false;
+        loop {
+            match self.step(&mut state, slot, Step::Look)? {
+                Event::Observes | Event::GoesOn => {
+                    state.age(self.times);
+                    patience = patience.checked_sub(1).filter(|left| *left >= 0)?;
+                }
+                // It refuses to start, once, and says which file is to be moved away.
+                Event::SawDamage if !moved_away => {
+                    (moved_away, state.row) = (true, None);
+                    self.step(&mut state, slot, Step::Start)?;
+                }
+                _ => break,
+            }
         }
         self.step(&mut state, slot, Step::Swap)?;
         self.step(&mut state, slot, Step::Begin)?;

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::super::{Fence, Row, Version, Watch};
+use super::super::{Bounds, Earlier, Fence, Row, Version, Watch};
 
 /// A time, in ticks after the present one.
 pub(super) type Ticks = i8;
@@ -42,6 +42,9 @@ pub(super) struct Times {
     pub(super) hard: Ticks,
 }
 
+/// The numbers of a small world, in the proportions of the real ones.
+pub(super) const BOUNDS: Bounds = Bounds { calendar_max: 8, horizon: 16, last: 40 };
+
 /// Token and sequence.
 pub(super) type Stamp = (u8, u8);
 
@@ -76,6 +79,17 @@ pub(super) struct File {
     pub(super) name: Name,
     /// The token of the last holder that had this file locked.
     pub(super) memory: u8,
+    /// What was observed by the last one that had it locked and did not get the lease.
+    pub(super) observed: Option<Observed>,
+}
+
+/// An observation that was noted.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Observed {
+    pub(super) stamp: Stamp,
+    pub(super) holder: Name,
+    pub(super) clock: Name,
+    pub(super) since: Ticks,
 }
 
 /// One place where a process runs, one after the other.
@@ -200,7 +214,7 @@ pub(super) struct State<const N: usize> {
     /// Whether the row was lost after somebody had seen it, and before he took it.
     pub(super) raced: bool,
     /// Which of the promises are broken.
-    pub(super) broken: u8,
+    pub(super) broken: u16,
 }
 
 /// The name of a machine's clock, and what it shows at present. The second machine runs for longer than
@@ -220,6 +234,19 @@ impl Fenced {
     /// The fence as the protocol sees it.
     pub(super) fn shown(&self) -> Fence<'static> {
         Fence { token: self.token.into(), holder: name(self.holder) }
+    }
+}
+
+impl Observed {
+    /// The observation as the protocol sees it.
+    pub(super) fn shown(&self, lock: Name) -> Earlier<'static> {
+        let (clock, holder) = (name(self.clock), name(self.holder));
+        Earlier { clock, lock: name(lock), holder, watch: watch_of(self.clock, (self.stamp, self.since)) }
+    }
+
+    /// Whether this row, if it is seen again, is the one.
+    pub(super) fn is_of(&self, row: &Entry) -> bool {
+        (row.stamp, row.holder) == (self.stamp, Some(self.holder))
     }
 }
 
@@ -309,7 +336,11 @@ impl<const N: usize> State<N> {
             fenced_by: 0,
             wall: 0,
             readings: 0,
-            files: std::array::from_fn(|file| File { name: u8::try_from(file).unwrap(), memory: 0 }),
+            files: std::array::from_fn(|file| File {
+                name: u8::try_from(file).unwrap(),
+                memory: 0,
+                observed: None,
+            }),
             boots: [0; N],
             processes: std::array::from_fn(process),
             faults: 0,
@@ -320,6 +351,11 @@ impl<const N: usize> State<N> {
             raced: false,
             broken: 0,
         }
+    }
+
+    /// What the wall clock will say when it is read next.
+    pub(super) fn next_wall(&self) -> u64 {
+        u64::from(self.wall) + 1
     }
 
     /// The machine that a process runs on. A clone of a machine has the same name and the same clock.
@@ -350,6 +386,9 @@ impl<const N: usize> State<N> {
         let sooner = |time: &mut Ticks, least: Ticks| *time = (*time - 1).max(least);
         for entry in self.row.iter_mut().chain(&mut self.earlier).chain(&mut self.detached) {
             sooner(&mut entry.expires, -1);
+        }
+        for observed in self.files.iter_mut().filter_map(|file| file.observed.as_mut()) {
+            sooner(&mut observed.since, -times.patience());
         }
         for process in &mut self.processes {
             match &mut process.phase {

@@ -2,8 +2,10 @@ use std::{env, time::Instant};
 
 use stateright::{Checker, HasDiscoveries, Path};
 
-use super::{super::Guard, *};
+use super::*;
 use event::Event;
+use faults::Number;
+use state::BOUNDS;
 
 const PLACES: [Place; 4] = [Place::OneLock, Place::LooseLock, Place::OwnLocks, Place::OwnMachines];
 /// The longest times of so few ticks that keep the relations of `timings`: `hard` is 2.4, and ends between two.
@@ -14,12 +16,18 @@ const LOSE_ANSWER: u16 = Fault::LoseAnswer { slot: 0 }.bit();
 const DELETE: u16 = Fault::Delete.bit();
 const STEP_BACK: u16 = Fault::StepBack.bit();
 const CLONE: u16 = Fault::Clone { slot: 0, to: 0 }.bit();
-const ALL_KINDS: u16 = 255;
+const FORGE_ROW: u16 = Fault::ForgeRow { number: Number::Zero }.bit();
+const FORGE_MEMORY: u16 = Fault::ForgeMemory { file: 0, number: Number::Zero }.bit();
+const FORGE_FENCE: u16 = Fault::ForgeFence { number: Number::Zero }.bit();
+const STEP_AHEAD: u16 = Fault::StepAhead.bit();
+const NUMBERS: u16 = FORGE_ROW | FORGE_MEMORY | FORGE_FENCE | STEP_AHEAD;
+const LOSSES: u16 = 255;
+const ALL_KINDS: u16 = LOSSES | NUMBERS;
 
 /// A world with all rules, in which `kinds` of faults strike, `most_faults` of them together.
 fn world<const N: usize>(places: &[Place], kinds: u16, most_faults: u32) -> World<N> {
     World {
-        protocol: Protocol::WHOLE,
+        protocol: Protocol::WHOLE.within(BOUNDS),
         times: TIMES,
         places: places.to_vec(),
         kinds,
@@ -48,8 +56,13 @@ fn explore<const N: usize>(what: &str, world: World<N>) -> u64 {
 fn every_promise_is_kept_in_every_state() {
     let undisturbed = World { starts: 3, tokens: 3, ..world::<2>(&PLACES, 0, 0) };
     let mut reached = explore("undisturbed", undisturbed);
-    reached |= explore("any one fault but a clone", world::<2>(&PLACES, ALL_KINDS & !CLONE, 1));
-    let lost = World { renewals: 3, ..world::<2>(&[Place::OneLock, Place::OwnLocks], LOSE_ANSWER, 1) };
+    reached |= explore("any one loss but a clone", world::<2>(&PLACES, LOSSES & !CLONE, 1));
+    let two_places = [Place::OneLock, Place::OwnLocks];
+    for (place, starts) in [(Place::OneLock, 3), (Place::OwnLocks, 2)] {
+        let forged = World { starts, tokens: 3, renewals: 0, ..world::<2>(&[place], NUMBERS, 1) };
+        reached |= explore("a number that is damaged or forged", forged);
+    }
+    let lost = World { renewals: 3, ..world::<2>(&two_places, LOSE_ANSWER, 1) };
     reached |= explore("a lost answer", lost);
     let clone = World { starts: 1, renewals: 2, ..world::<2>(&[Place::OneLock], CLONE, 1) };
     reached |= explore("a clone", clone);
@@ -66,21 +79,23 @@ fn every_promise_is_kept_in_every_state() {
 #[test]
 fn every_promise_is_kept_where_more_happens() {
     if env::var("SOLOSTART_MODEL").is_ok_and(|size| size == "large") {
-        let no_clone = ALL_KINDS & !CLONE;
+        let no_clone = LOSSES & !CLONE;
         let two_places = [Place::OneLock, Place::OwnLocks];
         let fine = Times { ttl: 5, soft: 3, hard: 4 };
         explore(
             "in the proportions of the default",
             World { times: fine, ..world::<2>(&PLACES, no_clone, 1) },
         );
-        explore("any two faults but a clone", world::<2>(&PLACES, no_clone, 2));
+        explore("any two losses but a clone", world::<2>(&PLACES, no_clone, 2));
+        let forged = World { starts: 3, tokens: 3, ..world::<2>(&two_places, NUMBERS | STEP_BACK, 2) };
+        explore("two numbers that are damaged or forged, or a clock that is set back", forged);
         explore(
             "a clone, and a process more",
             World { renewals: 2, ..world::<2>(&[Place::OneLock], CLONE, 1) },
         );
         explore("three processes, more tokens", World { starts: 3, tokens: 3, ..world::<3>(&PLACES, 0, 0) });
         let more = World { starts: 3, tokens: 3, renewals: 2, ..world::<2>(&two_places, no_clone, 1) };
-        explore("any one fault but a clone, more of everything", more);
+        explore("any one loss but a clone, more of everything", more);
     }
 }
 
@@ -90,6 +105,11 @@ fn needed(guard: Guard) -> (World<2>, Promise) {
     match guard {
         Guard::SameClock | Guard::Unchanged | Guard::Patience => {
             two(Place::OwnMachines, 0, Promise::OneHolder)
+        }
+        // Who observed once starts again.
+        Guard::SameWatch => {
+            let (world, promise) = two(Place::OwnMachines, 0, Promise::OneHolder);
+            (World { starts: 3, ..world }, promise)
         }
         Guard::Expiry | Guard::SameLock | Guard::Compare => two(Place::OwnLocks, 0, Promise::OneHolder),
         Guard::TrustedLock => two(Place::LooseLock, 0, Promise::OneHolder),
@@ -101,6 +121,8 @@ fn needed(guard: Guard) -> (World<2>, Promise) {
         Guard::Higher => two(Place::OneLock, STEP_BACK, Promise::TokensGrow),
         Guard::Calendar => two(Place::OwnLocks, DELETE, Promise::TokensGrow),
         Guard::Memory => two(Place::OneLock, DELETE | STEP_BACK, Promise::TokensGrow),
+        Guard::Credible => two(Place::OneLock, FORGE_MEMORY, Promise::TokensLast),
+        Guard::Ceiling => two(Place::OneLock, STEP_AHEAD, Promise::TokensLast),
         // A process that runs is ended by the watchdog before it could do harm.
         Guard::FromSending => two(Place::OwnLocks, PAUSE, Promise::OneHolder),
         Guard::NoRevival => two(Place::OneLock, PAUSE, Promise::NoReturn),
@@ -131,7 +153,8 @@ fn shortest(world: impl Fn() -> World<2>, promise: Promise) -> Option<Path<State
 fn without_any_one_guard_a_promise_is_broken() {
     for guard in Guard::ALL {
         let (_, promise) = needed(guard);
-        let without = || World { protocol: Protocol::without(guard), ..needed(guard).0 };
+        let protocol = Protocol::without(guard).within(BOUNDS);
+        let without = || World { protocol, ..needed(guard).0 };
         let path = shortest(without, promise);
         let path = path.unwrap_or_else(|| panic!("{guard:?} can be left out: {promise:?} is kept"));
         let actions = path.into_actions();
