@@ -22,6 +22,7 @@ use rustix::{
 
 use super::{
     flock,
+    id_map::IdMap,
     mounts::{Mount, mount_of},
     sharing::Surroundings,
 };
@@ -126,22 +127,14 @@ pub(crate) fn not_writable(path: &Path, error: &io::Error) -> StageError {
         // Giving it to its owner would change nothing.
         return refusal.hint(format!("It is ours, but its mode forbids it: chmod -R u+rwX {}", quoted(path)));
     }
-    let give = owner_command(path, &mount, Surroundings::default().in_container());
-    let refusal = refusal.hint(format!("Give it to the user of this process, once: {give}"));
-    let Ok(found) = found else { return refusal };
-    let (user, group) = (found.uid(), found.gid());
-    let warning = if user == 0 { " (less safe)" } else { "" };
-    refusal.hint(format!("Or run as its owner: `user: \"{user}:{group}\"` in compose.yaml{warning}"))
-}
-
-/// The command that gives `path` to this process's user.
-fn owner_command(path: &Path, mount: &Mount, in_container: bool) -> String {
-    let owner = format!("{}:{}", geteuid(), getegid());
-    if in_container {
-        let volume = mount.volume_name().unwrap_or("<volume>");
-        format!("docker run --rm -v {volume}:/data busybox chown -R {owner} /data")
-    } else {
-        format!("sudo chown -R {owner} {}", quoted(path))
+    let (surroundings, ids) = (Surroundings::default(), IdMap::of_this_process());
+    let platform = surroundings.platform();
+    // What cannot be looked at may belong to anybody.
+    let owned = found.map_or((u32::MAX, u32::MAX), |found| (found.uid(), found.gid()));
+    let refusal = refusal.hint(platform.give(path, &mount, owned, &ids));
+    match platform.run_as(owned, &ids).filter(|_| owned.0 != u32::MAX) {
+        Some(written) => refusal.hint(format!("Or run as its owner: {written}")),
+        None => refusal,
     }
 }
 

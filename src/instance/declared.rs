@@ -5,6 +5,7 @@
 
 use std::ffi::OsString;
 
+use super::sharing::Surroundings;
 use crate::{
     codes,
     error::{StageError, StageResult},
@@ -186,17 +187,19 @@ fn actions(findings: &[Finding<'_>]) -> Vec<String> {
     let counts = names(|form| matches!(form, Form::Count));
     let flags = names(|form| matches!(form, Form::Gunicorn));
     let replicas = names(|form| matches!(form, Form::Index | Form::Dyno));
+    let surroundings = Surroundings::default();
+    let (place, shown) = (surroundings.platform().settings_place(), surroundings.platform().settings_shown());
     let mut actions = Vec::new();
     if !counts.is_empty() {
-        actions.push(format!("Set {counts} to 1, or remove it, in `environment:` or `env_file:`"));
+        actions.push(format!("Set {counts} to 1, or remove it, {place}"));
     }
     if !flags.is_empty() {
-        actions.push(format!("Remove -w and --workers from {flags}, in `environment:` or `env_file:`"));
+        actions.push(format!("Remove -w and --workers from {flags}, {place}"));
     }
     if !replicas.is_empty() {
         actions.push(format!("Run one replica of this service; {replicas} comes from whatever scales it"));
     }
-    actions.push("See what the process really gets: docker compose config".to_owned());
+    actions.push(format!("See what the process really gets: {shown}"));
     actions
 }
 

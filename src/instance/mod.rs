@@ -15,12 +15,14 @@ mod freezer;
 mod heartbeat;
 mod held;
 mod holder;
+pub(crate) mod id_map;
 mod joining;
 mod lease;
 mod mounts;
 pub(crate) mod other_names;
 #[cfg(test)]
 mod other_process;
+pub(crate) mod platform;
 mod private;
 mod program;
 mod sharing;

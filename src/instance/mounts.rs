@@ -76,6 +76,15 @@ impl Mount {
         let plain = |each: char| each.is_ascii_alphanumeric() || "_.-".contains(each);
         name.chars().all(plain).then_some(name)
     }
+
+    /// Where `path`, which lies on this mount, is in the file system. For whoever has that file system as the machine's
+    /// first one this is the path on the machine, outside of the container.
+    pub(super) fn source_of(&self, path: &Path) -> PathBuf {
+        match path.strip_prefix(&self.point) {
+            Ok(rest) if !rest.as_os_str().is_empty() => self.root.join(rest),
+            _ => self.root.clone(),
+        }
+    }
 }
 
 /// The mount that holds an open file or directory.

@@ -8,7 +8,10 @@
 
 use std::{cell::OnceCell, fs, os::fd::BorrowedFd, path::Path};
 
-use super::mounts::{self, Class, Mount, mount_among};
+use super::{
+    mounts::{self, Class, Mount, mount_among},
+    platform::Platform,
+};
 use crate::{
     codes,
     error::{StageError, StageResult},
@@ -38,6 +41,7 @@ pub(super) struct Surroundings {
     own: OnceCell<Vec<Mount>>,
     /// Where this process is in the first PID namespace: the mounts of process 1, the machine's own `init`.
     init: OnceCell<Option<Vec<Mount>>>,
+    platform: OnceCell<Platform>,
 }
 
 impl Surroundings {
@@ -67,12 +71,15 @@ impl Surroundings {
         mount_among(self.own(), open, path)
     }
 
-    /// Whether this process runs in a container of an engine: Docker, Podman and Kubernetes all mount
-    /// `/etc/hosts` from outside. Marker files such as `/.dockerenv` outlive the container when its
-    /// image becomes that of a virtual machine, and other engines write none.
-    pub(super) fn in_container(&self) -> bool {
-        let hosts = |mount: &Mount| mount.point == Path::new("/etc/hosts");
-        self.own().iter().any(hosts) && self.machine().is_none()
+    /// What this process runs on. Docker, Podman and Kubernetes all mount `/etc/hosts` from outside; marker files such
+    /// as `/.dockerenv` outlive the container when its image becomes that of a virtual machine.
+    pub(super) fn platform(&self) -> &Platform {
+        self.platform.get_or_init(|| Platform::detect(self.own(), self.machine().is_some()))
+    }
+
+    /// Whether this process runs in a container of an engine.
+    fn in_container(&self) -> bool {
+        self.platform().is_container() && self.machine().is_none()
     }
 
     pub(super) fn reach(&self, mount: &Mount) -> Reach {

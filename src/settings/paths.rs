@@ -56,6 +56,13 @@ pub(crate) fn run_dirs(env: &Env) -> Vec<PathBuf> {
     user.into_iter().chain(["/run", "/dev/shm", "/tmp"].map(PathBuf::from)).collect()
 }
 
+/// Whether the environment names the API server of a Kubernetes cluster: the kubelet sets this variable in every
+/// container, `enableServiceLinks: false` or not.
+#[cfg(feature = "single-worker")]
+pub(crate) fn names_a_cluster() -> bool {
+    std::env::var_os("KUBERNETES_SERVICE_HOST").is_some_and(|host| !host.is_empty())
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;

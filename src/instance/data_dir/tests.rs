@@ -1,10 +1,7 @@
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 use super::*;
-use crate::{
-    error::ErrorKind,
-    instance::{mounts::parse, other_process::unprivileged},
-};
+use crate::{error::ErrorKind, instance::other_process::unprivileged};
 
 fn text(error: &StageError) -> String {
     let facts = error.facts().iter().map(|fact| format!("{}: {}", fact.name, fact.value));
@@ -83,22 +80,6 @@ fn an_error_of_the_disk_is_not_called_a_permission() {
     let dir = tempfile::tempdir().unwrap();
     assert_eq!(not_writable(dir.path(), &Errno::IO.into()).error_kind(), ErrorKind::Io);
     assert_eq!(missing(dir.path(), &Errno::NOSPC.into()).failure_code(), codes::DB_DISK_FULL);
-}
-
-#[test]
-fn the_command_that_changes_the_owner_fits_the_place() {
-    let command = |root: &str, in_container| {
-        let mount = &parse(format!("1 0 8:1 {root} /data rw - ext4 d rw").as_bytes())[0];
-        owner_command(Path::new("/my data"), mount, in_container)
-    };
-    let owner = format!("{}:{}", geteuid(), getegid());
-    let volume = "/var/lib/docker/volumes/app_data/_data";
-    assert_eq!(
-        command(volume, true),
-        format!("docker run --rm -v app_data:/data busybox chown -R {owner} /data")
-    );
-    assert!(command("/srv", true).contains("-v <volume>:/data"));
-    assert_eq!(command("/", false), format!("sudo chown -R {owner} '/my data'"));
 }
 
 #[test]

@@ -101,19 +101,21 @@ fn all_findings_stand_in_one_report_with_what_to_do() {
     ])
     .unwrap();
     assert_eq!(code, "worker.count-configured");
-    assert_eq!(
-        text,
+    let surroundings = Surroundings::default();
+    let (place, shown) = (surroundings.platform().settings_place(), surroundings.platform().settings_shown());
+    let expected = format!(
         "WEB_CONCURRENCY = 2: asks for 2 workers\n\
          UVICORN_WORKERS = auto: one worker for each processor; write 1\n\
          GUNICORN_CMD_ARGS = --workers 4: asks for 4 workers\n\
          NODE_APP_INSTANCE = 3: is not the first replica, which is 0\n\
          SHOP_WORKERS = not set (1 is the default)\n\
          TOKIO_WORKER_THREADS = threads, not workers: fine\n\
-         Set WEB_CONCURRENCY, UVICORN_WORKERS to 1, or remove it, in `environment:` or `env_file:`\n\
-         Remove -w and --workers from GUNICORN_CMD_ARGS, in `environment:` or `env_file:`\n\
+         Set WEB_CONCURRENCY, UVICORN_WORKERS to 1, or remove it, {place}\n\
+         Remove -w and --workers from GUNICORN_CMD_ARGS, {place}\n\
          Run one replica of this service; NODE_APP_INSTANCE comes from whatever scales it\n\
-         See what the process really gets: docker compose config"
+         See what the process really gets: {shown}"
     );
+    assert_eq!(text, expected);
 }
 
 #[test]

@@ -22,7 +22,11 @@ const BTRFS_CONTAINER: &str = "\
 
 fn surroundings(first_pid_namespace: bool, own: &str, init: &str) -> Surroundings {
     let (own, init) = (mounts::parse(own.as_bytes()), mounts::parse(init.as_bytes()));
-    Surroundings { own: own.into(), init: first_pid_namespace.then_some(init).into() }
+    Surroundings {
+        own: own.into(),
+        init: first_pid_namespace.then_some(init).into(),
+        ..Surroundings::default()
+    }
 }
 
 /// Who sees what is mounted at each of `points`.
