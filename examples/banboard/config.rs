@@ -1,14 +1,18 @@
 //! What the operator can set, beside the library's own variables.
 
 use std::{
+    io,
     net::{Ipv4Addr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
 use solostart::{Env, HttpUrl, Secret};
 
-/// The log that the example brings along.
+/// Where fail2ban writes unless it is told otherwise (`logtarget` in its `fail2ban.conf`).
+const LOG: &str = "/var/log/fail2ban.log";
+
+/// The log that the sources bring along.
 const SAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/banboard/sample/fail2ban.log");
 
 const MINUTE: Duration = Duration::from_mins(1);
@@ -38,12 +42,14 @@ impl Config {
             .default(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)));
         let log = env
             .var("FAIL2BAN_LOG")
-            .describe("The log that fail2ban writes. Its times are taken as UTC. Not set: the sample of the sources.")
-            .example("/var/log/fail2ban.log")
+            .describe(
+                "The log that fail2ban writes. Its times are taken as UTC. Not set: /var/log/fail2ban.log, or the \
+                 sample of the sources on a machine that has them and no such log.",
+            )
+            .example(LOG)
             .path()
             .optional()
-            // No default of the variable: where the sources were built is of no use in a list of settings.
-            .unwrap_or_else(|| PathBuf::from(SAMPLE));
+            .unwrap_or_else(|| default_log(Path::new(LOG), Path::new(SAMPLE)));
         let ban_time = env
             .var("BAN_TIME")
             .describe("How long a ban lasts in jails whose own time the log does not tell. fail2ban's default is 10m.")
@@ -87,19 +93,39 @@ impl Config {
     }
 }
 
+/// The sample is for those who try the example where they built it. An installed program finds no sources, and its
+/// failure then names the log that is missing.
+fn default_log(log: &Path, sample: &Path) -> PathBuf {
+    let missing = matches!(log.symlink_metadata(), Err(error) if error.kind() == io::ErrorKind::NotFound);
+    let chosen = if missing && sample.is_file() { sample } else { log };
+    chosen.to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn without_any_variable_the_sample_is_shown_on_loopback_only() {
+    fn without_any_variable_a_log_of_this_machine_is_shown_on_loopback_only() {
         let env = Env::from_vars("BANBOARD", [("", ""); 0]);
         let config = Config::from_env(&env);
         assert!(env.check().is_ok());
         assert!(
             config.listen.ip().is_loopback() && config.upstream.is_none() && config.admin_password.is_none()
         );
-        assert!(config.log.is_file(), "{}", config.log.display());
+        assert!([LOG, SAMPLE].map(PathBuf::from).contains(&config.log), "{}", config.log.display());
+    }
+
+    #[test]
+    fn the_log_of_this_machine_comes_first_and_the_sample_only_where_the_sources_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let [log, sample, nowhere] = ["log", "sample", "nowhere"].map(|name| dir.path().join(name));
+        std::fs::write(&sample, "").unwrap();
+        assert_eq!(default_log(&log, &sample), sample);
+        assert_eq!(default_log(&log, &nowhere), log, "what is missing is named in the report");
+        // A link that leads nowhere is a log that is not there yet, and no reason to show another one.
+        std::os::unix::fs::symlink(&nowhere, &log).unwrap();
+        assert_eq!(default_log(&log, &sample), log);
     }
 
     #[test]

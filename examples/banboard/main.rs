@@ -1,8 +1,8 @@
 //! A fail2ban ban board: who is banned on this host, from which networks, and since when.
 //!
 //! Run it with `cargo run --release --features http-routes --example banboard` and open
-//! <http://127.0.0.1:8080>. Without settings it follows the sample log that lies beside it;
-//! `BANBOARD_FAIL2BAN_LOG=/var/log/fail2ban.log` shows a real one.
+//! <http://127.0.0.1:8080>. Without settings it follows `/var/log/fail2ban.log`, or where there is none the sample log
+//! that lies beside these sources.
 //!
 //! It is also the library's reference: everything that the service holds is a stage, this file says what
 //! needs what, and nothing else does.

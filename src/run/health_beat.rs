@@ -1,13 +1,17 @@
 //! What the service says of itself, over and over while it runs.
 
 use std::{
+    io,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use tokio::task::JoinSet;
 
-use super::health_file::{HealthFile, Places};
+use super::{
+    health_file::HealthFile,
+    health_place::{Places, Refused},
+};
 use crate::{
     contract::{
         board::Board,
@@ -30,47 +34,114 @@ const NAMED_MOST: usize = 3;
 /// falls silent, which counts as not running. The writes are small and go to memory in most places. A thread of its
 /// own that they could hold up would have to be woken up for each, and the runtime to hear of its answer.
 pub(super) struct Saying {
-    file: Arc<Mutex<Option<HealthFile>>>,
+    spoken: Arc<Mutex<Spoken>>,
     _beating: JoinSet<()>,
+}
+
+/// Where it is said.
+#[derive(Default)]
+enum Spoken {
+    /// Nowhere yet, or not any more: another place is looked for.
+    #[default]
+    Nowhere,
+    In(HealthFile),
+    /// Nothing is said any more.
+    Over,
 }
 
 impl Saying {
     /// Begins to say it, on the runtime that this is called in.
     pub(super) fn begin(places: &Places, board: Arc<Board>) -> Self {
-        let file = HealthFile::create(places).inspect_err(|error| {
-            tracing::warn!(target: "solostart", %error, "no directory for the state that `healthcheck` reads");
-        });
-        let (file, mut beating) = (Arc::new(Mutex::new(file.ok())), JoinSet::new());
-        beating.spawn(beat(file.clone(), board));
-        Self { file, _beating: beating }
+        let (spoken, mut beating) = (Arc::default(), JoinSet::new());
+        beating.spawn(beat(Arc::clone(&spoken), places.clone(), board));
+        Self { spoken, _beating: beating }
     }
 }
 
 impl Drop for Saying {
     fn drop(&mut self) {
         // The file goes before the task, which may wait for a thread that a hook keeps.
-        *self.file.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.spoken.lock().unwrap_or_else(PoisonError::into_inner) = Spoken::Over;
     }
 }
 
-async fn beat(file: Arc<Mutex<Option<HealthFile>>>, board: Arc<Board>) {
+async fn beat(spoken: Arc<Mutex<Spoken>>, places: Places, board: Arc<Board>) {
     let status = Status(board);
-    let mut told = false;
+    let mut warned = Warned::default();
     loop {
-        let started = status.0.ready_after().is_some();
-        let line = line(&status);
-        let said = match &*file.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(file) => file.write(started, status.is_ready(), line),
-            None => return,
+        let (started, line) = (status.0.ready_after().is_some(), line(&status));
+        let said = {
+            let mut spoken = spoken.lock().unwrap_or_else(PoisonError::into_inner);
+            spoken.find_a_place(&places, started, &mut warned);
+            match &*spoken {
+                Spoken::In(file) => file.write(started, status.is_ready(), line),
+                Spoken::Nowhere => Ok(()),
+                Spoken::Over => return,
+            }
         };
-        if let Err(error) = said
-            && !told
-        {
-            told = true;
-            tracing::warn!(target: "solostart", %error, "health checks cannot be told how the service is");
+        if let Err(error) = said {
+            warned.of_silence(&error);
         }
         tokio::time::sleep(if status.phase() == Phase::Ready { BEAT } else { QUICK_BEAT }).await;
     }
+}
+
+impl Spoken {
+    /// Makes the file where there is none, or none any more.
+    fn find_a_place(&mut self, places: &Places, started: bool, warned: &mut Warned) {
+        match self {
+            Self::Over => return,
+            Self::In(file) if file.is_in_place() => return,
+            Self::In(_) | Self::Nowhere => {}
+        }
+        *self = match HealthFile::create(places) {
+            Ok((file, refused)) => {
+                warned.of_places(&refused, file.is_beside_the_lock());
+                Self::In(file)
+            }
+            Err(refused) => {
+                // The directory of the data is made while the service starts.
+                if started {
+                    warned.of_none(&refused);
+                }
+                Self::Nowhere
+            }
+        };
+    }
+}
+
+/// What the log was told already: a service that runs for years says it once.
+#[derive(Default)]
+struct Warned {
+    places: bool,
+    silence: bool,
+}
+
+impl Warned {
+    fn of_places(&mut self, refused: &[Refused], beside_the_lock: bool) {
+        let taken = listed(refused.iter().filter(|refused| beside_the_lock || refused.is_taken()));
+        if !taken.is_empty() && !std::mem::replace(&mut self.places, true) {
+            let place = if beside_the_lock { "beside the lock" } else { "elsewhere" };
+            tracing::warn!(target: "solostart", "the state that `healthcheck` reads is {place}: {taken}");
+        }
+    }
+
+    fn of_none(&mut self, refused: &[Refused]) {
+        if !std::mem::replace(&mut self.places, true) {
+            let taken = listed(refused.iter());
+            tracing::warn!(target: "solostart", "no directory for the state that `healthcheck` reads: {taken}");
+        }
+    }
+
+    fn of_silence(&mut self, error: &io::Error) {
+        if !std::mem::replace(&mut self.silence, true) {
+            tracing::warn!(target: "solostart", %error, "health checks cannot be told how the service is");
+        }
+    }
+}
+
+fn listed<'a>(refused: impl Iterator<Item = &'a Refused>) -> String {
+    refused.map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// How the service is, for people.

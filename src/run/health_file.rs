@@ -2,30 +2,24 @@
 //!
 //! A health check is another process of the same image: it has the same environment and the same user, and
 //! neither a shell nor a network. So the service writes a line to a place that both know and that no other
-//! container sees. It must not be the data volume, where a second replica would read the health of the first.
-//!
-//! The directory may lie where everybody can write (`/tmp`), so it must be ours alone, and no symbolic link.
+//! container sees: `health_place` finds it.
 //!
 //! Mostly nothing changes but when it was said, so that is the time of the file itself: a second's word costs no
 //! new file, whose making and unmaking can wait for a disk.
 
 use std::{
     fs::File,
-    hash::{DefaultHasher, Hash, Hasher},
     io::{self, Read, Write},
     os::{fd::OwnedFd, unix::fs::MetadataExt},
-    path::{Path, PathBuf},
+    path::Path,
     time::Duration,
 };
 
-use rustix::{
-    fs::{AtFlags, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT},
-    io::Errno,
-    process::geteuid,
-};
+use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT};
 use serde::{Deserialize, Serialize};
 
-use crate::{clock::boot_time, settings::paths::run_dirs, startup::Startup};
+use super::health_place::{Place, Places, Refused, make_private, open_private};
+use crate::clock::boot_time;
 
 /// A service that has not said for so long that it runs does not, or not well. It says so every second.
 const SILENT_MOST: Duration = Duration::from_secs(5);
@@ -58,34 +52,13 @@ impl Health {
     }
 }
 
-/// Where the file is, or may be: the first of these directories that can be used.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Places {
-    dirs: Vec<PathBuf>,
-    file: String,
-}
-
 impl Places {
-    /// The places of an application's file.
-    pub(crate) fn of(startup: &Startup) -> Self {
-        Self::new(run_dirs(&startup.env()), startup.name(), &startup.lock_path())
-    }
-
-    /// The places under `bases` for the service with this name and this lock. Several services of one name may
-    /// run on one machine if each has its own data, so the lock tells them apart.
-    pub(crate) fn new(bases: impl IntoIterator<Item = PathBuf>, service: &str, lock_path: &Path) -> Self {
-        let mut hasher = DefaultHasher::new();
-        std::path::absolute(lock_path).unwrap_or_else(|_| lock_path.to_owned()).hash(&mut hasher);
-        let dir = format!("{service}.{}", geteuid());
-        let dirs = bases.into_iter().filter(|base| base.is_absolute()).map(|base| base.join(&dir)).collect();
-        Self { dirs, file: format!("{:016x}.health", hasher.finish()) }
-    }
-
     /// What the service says that runs now, or what the last one said, or nothing.
     pub(crate) fn read(&self) -> Option<Health> {
         let mut last = None;
-        for dir in self.dirs.iter().filter_map(|dir| open_private(dir).ok()) {
-            match read(&dir, &self.file).map(|(_, health)| health) {
+        for place in &self.all {
+            let Ok(dir) = open_private(&place.dir) else { continue };
+            match read(&dir, &place.file).map(|(_, health)| health) {
                 Some(health) if health.age().is_some() => return Some(health),
                 other => last = last.or(other),
             }
@@ -97,32 +70,49 @@ impl Places {
 /// The file of this process. It is removed when dropped.
 #[derive(Debug)]
 pub(super) struct HealthFile {
+    place: Place,
     dir: OwnedFd,
-    file: String,
     pid: u32,
 }
 
 impl HealthFile {
-    /// Makes the directory. Nothing is written yet.
+    /// Makes the directory, and says what kept us from better ones. Nothing is written yet.
     ///
     /// # Errors
-    /// None of the places can be used; why the last one cannot.
-    pub(super) fn create(places: &Places) -> io::Result<Self> {
-        let mut refused = Errno::NOENT;
-        for dir in &places.dirs {
-            match make_private(dir) {
-                Ok(dir) => return Ok(Self { dir, file: places.file.clone(), pid: std::process::id() }),
-                Err(error) => refused = error,
+    /// None of the places can be used; why not.
+    pub(super) fn create(places: &Places) -> Result<(Self, Vec<Refused>), Vec<Refused>> {
+        let mut refused = Vec::new();
+        for place in &places.all {
+            match make_private(&place.dir) {
+                Ok(dir) => {
+                    let file = Self { place: place.clone(), dir, pid: std::process::id() };
+                    return Ok((file, refused));
+                }
+                Err(error) => refused.push(error),
             }
         }
-        Err(refused.into())
+        Err(refused)
+    }
+
+    /// Whether it lies among the data, for want of a better place.
+    pub(super) fn is_beside_the_lock(&self) -> bool {
+        self.place.beside_the_lock
+    }
+
+    /// Whether its directory is where `healthcheck` looks. A user who logs out, a cleaner of old files and whoever may
+    /// write above it can take it away.
+    pub(super) fn is_in_place(&self) -> bool {
+        let identity = |found: rustix::fs::Stat| (found.st_dev, found.st_ino);
+        let (there, ours) = (rustix::fs::lstat(&self.place.dir), rustix::fs::fstat(&self.dir));
+        there.is_ok_and(|there| ours.is_ok_and(|ours| identity(there) == identity(ours)))
     }
 
     /// Replaces what is said. It is left alone while another process speaks, which is one that shares our data:
     /// the right of one of the two to run is decided elsewhere.
     pub(super) fn write(&self, started: bool, ready: bool, line: String) -> io::Result<()> {
+        let file = &self.place.file;
         let mut health = Health { pid: self.pid, at_ms: 0, started, ready, line };
-        if let Some((open, said)) = read(&self.dir, &self.file) {
+        if let Some((open, said)) = read(&self.dir, file) {
             if said.pid != self.pid && said.age().is_some() {
                 return Ok(());
             }
@@ -132,40 +122,27 @@ impl HealthFile {
             }
         }
         let text = serde_json::to_string(&health)?;
-        let new = format!("{}.{}", self.file, self.pid);
+        let new = format!("{file}.{}", self.pid);
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut open = File::from(rustix::fs::openat(&self.dir, &new, flags, Mode::RUSR | Mode::WUSR)?);
         open.write_all(text.as_bytes())?;
         say_now(&open)?;
         // A reader sees the old line or the new one, never half of it.
-        Ok(rustix::fs::renameat(&self.dir, &new, &self.dir, &self.file)?)
+        Ok(rustix::fs::renameat(&self.dir, &new, &self.dir, file)?)
     }
 }
 
 impl Drop for HealthFile {
     fn drop(&mut self) {
-        if read(&self.dir, &self.file).is_some_and(|(_, said)| said.pid == self.pid) {
+        if read(&self.dir, &self.place.file).is_some_and(|(_, said)| said.pid == self.pid) {
             // What stays behind counts as silent after some seconds.
-            let _stays = rustix::fs::unlinkat(&self.dir, &self.file, AtFlags::empty());
+            let _stays = rustix::fs::unlinkat(&self.dir, &self.place.file, AtFlags::empty());
+        }
+        if self.is_beside_the_lock() && self.is_in_place() {
+            // Not while another process speaks in it.
+            let _has_files = rustix::fs::rmdir(&self.place.dir);
         }
     }
-}
-
-fn make_private(dir: &Path) -> rustix::io::Result<OwnedFd> {
-    match rustix::fs::mkdir(dir, Mode::RWXU) {
-        Ok(()) | Err(Errno::EXIST) => open_private(dir),
-        Err(error) => Err(error),
-    }
-}
-
-/// Opens a directory that is nobody's but ours. Whoever can write to the one above it could have made another
-/// one there first, or a link.
-fn open_private(dir: &Path) -> rustix::io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let open = rustix::fs::open(dir, flags, Mode::empty())?;
-    let found = rustix::fs::fstat(&open)?;
-    let is_ours = found.st_uid == geteuid().as_raw() && found.st_mode & 0o077 == 0;
-    if is_ours { Ok(open) } else { Err(Errno::PERM) }
 }
 
 /// Makes now the time of the file.

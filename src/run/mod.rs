@@ -23,6 +23,7 @@ use crate::{
 mod deliver;
 mod health_beat;
 pub(crate) mod health_file;
+pub(crate) mod health_place;
 #[cfg_attr(not(feature = "metrics"), path = "no_metrics.rs")]
 mod metrics;
 mod notifying;
@@ -36,7 +37,7 @@ mod waits;
 mod watchdog;
 
 use health_beat::Saying;
-use health_file::Places;
+use health_place::Places;
 use pulse::Observers;
 use reporter::Reporter;
 use signals::StopRequest;

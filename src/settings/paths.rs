@@ -3,8 +3,11 @@
 
 use std::{
     fs,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
+
+use rustix::process::geteuid;
 
 use super::Env;
 
@@ -51,9 +54,13 @@ fn follow(path: &Path, links: u32) -> Option<PathBuf> {
 
 /// Where a process may leave what concerns this machine, or this container, until it ends; the best first.
 /// `/dev/shm` is there and writable in every container, even where its root file system is read-only.
+///
+/// `XDG_RUNTIME_DIR` must belong to the user (XDG Base Directory Specification). After `su` it is often that of the user
+/// before, and is taken away when that one logs out.
 pub(crate) fn run_dirs(env: &Env) -> Vec<PathBuf> {
     let user = env.raw("XDG_RUNTIME_DIR").filter(|value| !value.is_empty()).map(PathBuf::from);
-    user.into_iter().chain(["/run", "/dev/shm", "/tmp"].map(PathBuf::from)).collect()
+    let ours = user.filter(|dir| dir.metadata().is_ok_and(|found| found.uid() == geteuid().as_raw()));
+    ours.into_iter().chain(["/run", "/dev/shm", "/tmp"].map(PathBuf::from)).collect()
 }
 
 /// Whether the environment names the API server of a Kubernetes cluster: the kubelet sets this variable in every
