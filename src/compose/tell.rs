@@ -5,7 +5,7 @@ use crate::{
     cli::print,
     error::ErrorKind,
     ids::InstanceId,
-    report::{Found, Identity, LookedAt, Report},
+    report::{Found, Identity, LookedAt, Report, Words},
     settings::EnvWarning,
 };
 
@@ -50,5 +50,6 @@ fn identity(prefix: Option<&str>) -> Identity {
         at: jiff::Timestamp::now(),
         attempt: None,
         shortened: None,
+        words: Words::of_compose,
     }
 }

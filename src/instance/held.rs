@@ -15,7 +15,9 @@ use super::{
         view::{LeaseView, in_words},
     },
     mounts::Mount,
+    platform::Platform,
     program::{Occupant, Program},
+    sharing::Surroundings,
     siblings::{lock_owner, siblings, state},
 };
 use crate::{
@@ -99,14 +101,14 @@ impl Owner {
     }
 
     /// What lets it go on, where something keeps it from that, and what ends it.
-    fn to_go_on(self, rival: &Rival) -> Option<[String; 2]> {
+    fn to_go_on(self, rival: &Rival, platform: &Platform) -> Option<[String; 2]> {
         let pid = self.pid;
         if self.frozen {
             let host = rival.holder.as_ref().and_then(|holder| shlex::try_quote(&holder.host).ok());
-            let host = host.unwrap_or("CONTAINER".into());
+            let [go_on, end] = platform.to_go_on(&host.unwrap_or("CONTAINER".into()))?;
             return Some([
-                format!("It is frozen. Let it go on, if it is a paused container: docker unpause {host}"),
-                format!("Or end it, which frees the lock: docker kill {host}"),
+                format!("It is frozen. Let it go on: {go_on}"),
+                format!("Or end it, which frees the lock: {end}"),
             ]);
         }
         matches!(self.state, Some('T' | 't')).then(|| {
@@ -124,6 +126,11 @@ pub(super) fn refusal(rival: &Rival, this: &Holder, waited: Option<Waited<'_>>) 
         return busy(rival, program.as_ref(), waited);
     }
     let owner = rival.owner();
+    let surroundings = Surroundings::default();
+    let own = surroundings.platform();
+    // On the machine itself another one may be seen that is kept by a unit, or in a container.
+    let its = owner.map(|owner| Platform::of_process(owner.pid)).filter(|it| *it != Platform::Machine);
+    let platform = its.as_ref().filter(|_| !own.is_container()).unwrap_or(own);
     let (code, cause) = verdict(rival);
     let mut error = StageError::new(code, cause);
     for (name, value) in about_the_other(rival, owner, this) {
@@ -137,8 +144,11 @@ pub(super) fn refusal(rival: &Rival, this: &Holder, waited: Option<Waited<'_>>) 
     if let Some(listed) = list(&siblings()) {
         error = error.fact("same program", listed);
     }
-    let actions =
-        if rival.is_unresponsive() { to_free(rival, owner) } else { to_run_one(rival, owner, this) };
+    let actions = if rival.is_unresponsive() {
+        to_free(rival, owner, platform)
+    } else {
+        to_run_one(rival, owner, this, platform)
+    };
     actions.into_iter().fold(error, StageError::hint)
 }
 
@@ -253,39 +263,38 @@ fn is_outdated(holder: &Holder, owner: Option<Owner>, this: &Holder) -> bool {
 }
 
 /// What to do about an instance that runs.
-fn to_run_one(rival: &Rival, owner: Option<Owner>, this: &Holder) -> Vec<String> {
-    let go_on = owner.and_then(|owner| owner.to_go_on(rival)).map(|[go_on, _end]| go_on);
+fn to_run_one(rival: &Rival, owner: Option<Owner>, this: &Holder, platform: &Platform) -> Vec<String> {
+    let go_on = owner.and_then(|owner| owner.to_go_on(rival, platform)).map(|[go_on, _end]| go_on);
     let mut actions: Vec<String> = go_on.into_iter().collect();
-    actions.push(who_runs(rival, owner));
+    actions.push(who_runs(rival, owner, platform));
     match rival.holder.as_ref().filter(|holder| holder.version != this.version) {
         Some(holder) => actions.push(format!(
-            "The versions differ ({}, {}): a rolling update? Use `order: stop-first` or `strategy: Recreate`: \
-             started first, the new one waits for the old one for ever",
-            holder.version, this.version
+            "The versions differ ({}, {}): a rolling update? {}: started first, the new one waits for the old \
+             one for ever",
+            holder.version,
+            this.version,
+            platform.update_in_order()
         )),
-        None => actions.push(
-            "Scaled? Remove `--scale` or `deploy.replicas`; `container_name:` makes Compose refuse to scale"
-                .to_owned(),
-        ),
+        None => actions.push(platform.keep_to_one()),
     }
     actions.push(leave_in_place(&rival.lock_path));
     actions
 }
 
 /// What to do about an instance that holds the lock and does not answer.
-fn to_free(rival: &Rival, owner: Option<Owner>) -> Vec<String> {
+fn to_free(rival: &Rival, owner: Option<Owner>, platform: &Platform) -> Vec<String> {
     let mut actions = Vec::new();
-    if let Some(go_on) = owner.and_then(|owner| owner.to_go_on(rival)) {
+    if let Some(go_on) = owner.and_then(|owner| owner.to_go_on(rival, platform)) {
         actions.extend(go_on);
     } else {
-        if let Some(Holder { host, .. }) = &rival.holder {
-            let host = shlex::try_quote(host).unwrap_or_default();
-            actions.push(format!("A paused container? Let it go on: docker unpause {host}"));
-            actions.push(format!("Or end it, which frees the lock: docker kill {host}"));
+        let host = rival.holder.as_ref().and_then(|holder| shlex::try_quote(&holder.host).ok());
+        if let Some([go_on, end]) = host.and_then(|host| platform.to_go_on(&host)) {
+            actions.push(format!("Does it stand still? Let it go on: {go_on}"));
+            actions.push(format!("Or end it, which frees the lock: {end}"));
         }
         actions.push(match owner {
-            Some(_) => who_runs(rival, owner),
-            None => format!("No such container? See who has the file: fuser -v {}", quoted(&rival.lock_path)),
+            Some(_) => who_runs(rival, owner, platform),
+            None => format!("See who has the file, on the machine: fuser -v {}", quoted(&rival.lock_path)),
         });
     }
     actions.push(leave_in_place(&rival.lock_path));
@@ -296,17 +305,18 @@ fn leave_in_place(lock: &Path) -> String {
     format!("Leave {} in place: without it two would run", lock.display())
 }
 
-fn who_runs(rival: &Rival, owner: Option<Owner>) -> String {
-    match (rival.mount.volume_name(), owner, &rival.by) {
-        (Some(volume), _, _) => format!("See who runs: docker ps -a --filter volume={volume}"),
-        (None, Some(owner), _) => format!("See who runs: ps -fp {}", owner.pid),
-        (None, None, Layer::Lock { .. } | Layer::Program(_)) => {
-            format!("See who runs: docker ps, or on the machine: fuser -v {}", quoted(&rival.lock_path))
+fn who_runs(rival: &Rival, owner: Option<Owner>, platform: &Platform) -> String {
+    let file = if rival.by == Layer::Lease { &rival.lease_path } else { &rival.lock_path };
+    let command = match (owner, platform) {
+        // It takes the number of a process, too, and shows the unit that it belongs to.
+        (Some(owner), Platform::Systemd { .. }) => format!("systemctl status {}", owner.pid),
+        (Some(owner), Platform::Machine) => format!("ps -fp {}", owner.pid),
+        // A number that is seen in a container means nothing outside of it.
+        (_, platform) => {
+            platform.who_uses(&rival.mount).unwrap_or_else(|| format!("fuser -v {}", quoted(file)))
         }
-        (None, None, Layer::Lease) => {
-            format!("See who runs: docker ps, or on the machine: fuser -v {}", quoted(&rival.lease_path))
-        }
-    }
+    };
+    format!("See who runs: {command}")
 }
 
 fn describe(holder: &Holder) -> String {
@@ -338,6 +348,8 @@ fn since(started: jiff::Timestamp) -> String {
     let seconds = jiff::Timestamp::now().as_second() - started.as_second();
     let shown = started.strftime("%Y-%m-%dT%H:%M:%SZ");
     match u64::try_from(seconds) {
+        // The file has whole seconds.
+        Ok(0) => format!("{shown} (less than 1 s ago)"),
         Ok(seconds) => format!("{shown} ({} ago)", in_words(Duration::from_secs(seconds))),
         Err(_) => format!("{shown} (by a clock that is ahead of ours)"),
     }

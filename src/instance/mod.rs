@@ -25,7 +25,7 @@ mod other_process;
 pub(crate) mod platform;
 mod private;
 mod program;
-mod sharing;
+pub(crate) mod sharing;
 mod siblings;
 mod status;
 #[cfg(test)]

@@ -97,11 +97,26 @@ impl Platform {
         }
     }
 
+    /// The platform that keeps the process `pid`, which this process sees: the control group has its name.
+    pub(super) fn of_process(pid: u32) -> Self {
+        Self::of_group(&fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default())
+    }
+
+    fn of_group(cgroup: &str) -> Self {
+        match unit_in(cgroup) {
+            _ if cgroup.contains("kubepods") => Self::Kubernetes,
+            _ if cgroup.contains("libpod") => Self::Podman { rootless: cgroup.contains("/user@") },
+            _ if cgroup.contains("docker") => Self::Docker,
+            Some((unit, of_user)) => Self::Systemd { unit, of_user },
+            None => Self::Machine,
+        }
+    }
+
     /// What shows all who use the data on `mount`; `None` where only the owner of a lock, or `fuser`, does.
     pub(super) fn who_uses(&self, mount: &Mount) -> Option<String> {
         let engine = match self {
             Self::Kubernetes => return Some("kubectl get pods -o wide".to_owned()),
-            _ => self.engine()?,
+            Self::Machine | Self::Systemd { .. } | Self::Docker | Self::Podman { .. } => self.engine()?,
         };
         // An engine finds a volume by its name, and what else is mounted by where the container has it.
         let at = mount.volume_name().map_or_else(|| quoted(&mount.point), str::to_owned);
@@ -117,10 +132,35 @@ impl Platform {
         match self {
             Self::Machine => "in its environment".to_owned(),
             Self::Systemd { unit, .. } => format!("in `Environment=` of {unit}"),
-            Self::Docker => "in `environment:` or `env_file:`".to_owned(),
+            Self::Docker => "in the `environment:` or `env_file:` of this service".to_owned(),
             Self::Podman { .. } => "in `--env` or `--env-file`".to_owned(),
             Self::Kubernetes => "in `env:` or `envFrom:` of the container".to_owned(),
         }
+    }
+
+    /// What shows who asked this process to end.
+    pub(crate) fn who_ended_it(&self) -> String {
+        match self {
+            Self::Machine => "journalctl --since -10min, or the shell that it was started in".to_owned(),
+            Self::Systemd { unit, of_user } => {
+                format!("journalctl {}-u {unit} --since -10min", user_option(*of_user))
+            }
+            Self::Docker => "docker events --since 10m --until 0s --filter event=kill".to_owned(),
+            Self::Podman { .. } => "podman events --since 10m --stream=false --filter event=kill".to_owned(),
+            Self::Kubernetes => "kubectl get events --sort-by=.lastTimestamp".to_owned(),
+        }
+    }
+
+    /// The setting of the time that a stop may take.
+    pub(crate) fn grace(&self) -> String {
+        let setting = match self {
+            Self::Machine => return "whatever waits for it".to_owned(),
+            Self::Systemd { .. } => "TimeoutStopSec=",
+            Self::Docker => "stop_grace_period:",
+            Self::Podman { .. } => "--stop-timeout",
+            Self::Kubernetes => "terminationGracePeriodSeconds:",
+        };
+        format!("`{setting}`")
     }
 
     /// What shows the settings that this process was really given.
@@ -184,26 +224,83 @@ impl Platform {
         }
     }
 
-    /// A command that narrows the mode of the directory at `path`, which lies on `mount`, to this process's user alone.
-    pub(super) fn narrow(&self, path: &Path, mount: &Mount) -> String {
-        let change = format!("chmod 0700 {}", quoted(path));
-        match self {
-            Self::Docker | Self::Podman { .. } => self.in_helper(mount, &change),
-            Self::Kubernetes => format!("kubectl exec $POD -- {change}"),
-            Self::Machine | Self::Systemd { .. } => format!("sudo {change}"),
-        }
-    }
-
     /// A command that runs `change` in a new container that has the same `mount` at the same place.
     pub(super) fn in_helper(&self, mount: &Mount, change: &str) -> String {
         // Podman makes a network for it, which can fail and which nothing here needs.
         let (engine, options) = match self {
             Self::Podman { .. } => ("podman", " --network none"),
-            _ => ("docker", ""),
+            Self::Machine | Self::Systemd { .. } | Self::Docker | Self::Kubernetes => ("docker", ""),
         };
         let point = quoted(&mount.point);
         let from = mount.volume_name().map_or_else(|| quoted(&mount.root), str::to_owned);
         format!("{engine} run --rm{options} -v {from}:{point} busybox {change}")
+    }
+
+    /// Where the data is kept, so that every replica meets the same lock.
+    pub(super) fn keep_data(&self, prefix: &str) -> String {
+        match self {
+            Self::Docker => {
+                format!(
+                    "Keep the data on a named volume: `volumes: [data:/data]` and {prefix}_DATA_DIR=/data"
+                )
+            }
+            Self::Podman { .. } => {
+                format!("Keep the data on a named volume: `-v data:/data` and {prefix}_DATA_DIR=/data")
+            }
+            Self::Kubernetes => format!(
+                "Keep the data on a PersistentVolumeClaim of a local disk, mounted at {prefix}_DATA_DIR"
+            ),
+            Self::Systemd { unit, .. } => {
+                format!("Keep the data on a local disk: `StateDirectory=` of {unit}, and {prefix}_DATA_DIR")
+            }
+            Self::Machine => format!("Keep the data on a local disk: {prefix}_DATA_DIR"),
+        }
+    }
+
+    /// What lets an instance with this `name` go on that the platform has frozen, and what ends it.
+    pub(super) fn to_go_on(&self, name: &str) -> Option<[String; 2]> {
+        match self {
+            Self::Docker => Some([format!("docker unpause {name}"), format!("docker kill {name}")]),
+            Self::Podman { .. } => Some([format!("podman unpause {name}"), format!("podman kill {name}")]),
+            // A pod is not paused; its node may be.
+            Self::Kubernetes => {
+                Some([format!("kubectl describe pod {name}"), format!("kubectl delete pod {name}")])
+            }
+            Self::Systemd { unit, of_user } => {
+                let user = user_option(*of_user);
+                let [thaw, kill] =
+                    ["thaw", "kill -s KILL"].map(|verb| format!("systemctl {user}{verb} {unit}"));
+                Some([thaw, kill])
+            }
+            Self::Machine => None,
+        }
+    }
+
+    /// What to do where more instances than one were asked for.
+    pub(super) fn keep_to_one(&self) -> String {
+        let words = match self {
+            Self::Docker => {
+                "Scaled? Remove `--scale` or `deploy.replicas`; `container_name:` makes Compose refuse to scale"
+            }
+            Self::Kubernetes => "Scaled? Set `replicas: 1`, and `strategy: {type: Recreate}` in a Deployment",
+            Self::Podman { .. } => "Started twice? Keep one of the two containers",
+            Self::Systemd { unit, .. } => {
+                return format!(
+                    "One beside {unit}? Keep one of the two, or give each a data directory of its own"
+                );
+            }
+            Self::Machine => "Started twice? Keep one of the two, or give each a data directory of its own",
+        };
+        words.to_owned()
+    }
+
+    /// How an update ends the old instance first.
+    pub(super) fn update_in_order(&self) -> &'static str {
+        match self {
+            Self::Docker => "Use `order: stop-first`",
+            Self::Kubernetes => "Use `strategy: {type: Recreate}`",
+            Self::Podman { .. } | Self::Systemd { .. } | Self::Machine => "End the old one first",
+        }
     }
 
     /// How it is written that the service runs as another user. `None` where nobody can be that user, because the user

@@ -37,7 +37,7 @@ pub(super) enum Reach {
 /// The kernel writes a list of mounts anew for whoever reads it, which takes up to a tenth of a millisecond. So each is
 /// read once, and only where something depends on it.
 #[derive(Default)]
-pub(super) struct Surroundings {
+pub(crate) struct Surroundings {
     own: OnceCell<Vec<Mount>>,
     /// Where this process is in the first PID namespace: the mounts of process 1, the machine's own `init`.
     init: OnceCell<Option<Vec<Mount>>>,
@@ -73,7 +73,7 @@ impl Surroundings {
 
     /// What this process runs on. Docker, Podman and Kubernetes all mount `/etc/hosts` from outside; marker files such
     /// as `/.dockerenv` outlive the container when its image becomes that of a virtual machine.
-    pub(super) fn platform(&self) -> &Platform {
+    pub(crate) fn platform(&self) -> &Platform {
         self.platform.get_or_init(|| Platform::detect(self.own(), self.machine().is_some()))
     }
 
@@ -111,29 +111,106 @@ pub(super) fn require(
     allowed: &str,
 ) -> StageResult<()> {
     let kind = &mount.kind;
-    let (seen, why) = match reach {
-        Reach::Machine => return Ok(()),
-        Reach::Container => ("by this container alone", "Another replica would get a lock file of its own."),
-        Reach::Elsewhere => {
-            ("perhaps beyond this machine", "Such a file system can grant one lock to two at once.")
-        }
-    };
+    if reach == Reach::Machine {
+        return Ok(());
+    }
     if allowed.split(',').any(|name| name.trim() == kind) {
         let lock = lock.display();
         tracing::warn!(%lock, file_system = %kind, "others may not see the lock: {prefix}_ALLOW_UNSHARED_LOCK");
         return Ok(());
     }
-    let cause = format!(
-        "The lock file {} is on a file system of type {kind}, where it protects nothing. {why}",
-        lock.display()
-    );
-    Err(StageError::new(codes::LOCK_NOT_SHARED, cause)
-        .fact("lock file", lock.display().to_string())
+    Err(refusal(mount, reach, lock, prefix, &Surroundings::default()))
+}
+
+/// Why a lock on a mount would protect nothing, or might not.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Doubt {
+    /// A layer over an image, or what a storage driver without layers has in its place.
+    OwnLayer,
+    /// Memory of this container.
+    OwnMemory,
+    /// Memory or a layer that was mounted from outside: others may have it, which the kernel does not show here.
+    FromOutside,
+    /// A file system that cannot be trusted with locks.
+    Elsewhere,
+}
+
+impl Doubt {
+    fn about(mount: &Mount, reach: Reach, surroundings: &Surroundings) -> Self {
+        let root = surroundings.own().iter().rfind(|other| other.point == Path::new("/"));
+        // What is mounted from the container's own root directory is no more shared than that.
+        let of_root = root.is_some_and(|root| root.device == mount.device);
+        match reach {
+            _ if of_root && surroundings.in_container() => Self::OwnLayer,
+            Reach::Elsewhere => Self::Elsewhere,
+            // A new file system is mounted whole; a directory of one comes from where the whole is.
+            _ if mount.root != Path::new("/") => Self::FromOutside,
+            Reach::Machine | Reach::Container => Self::OwnMemory,
+        }
+    }
+
+    /// Who sees it, and what that means.
+    fn in_words(self, mount: &Mount, in_container: bool) -> (String, String) {
+        let kind = &mount.kind;
+        let on = format!("is on a file system of type {kind}, where it protects nothing");
+        let own = "Another replica would get a lock file of its own.";
+        let alone = if in_container { "by this container alone" } else { "perhaps by this process alone" };
+        match self {
+            Self::OwnLayer => {
+                let text = format!(
+                    "is in the container's own layer (type {kind}), where it protects nothing. {own}"
+                );
+                (alone.to_owned(), text)
+            }
+            Self::OwnMemory => (alone.to_owned(), format!("{on}. {own}")),
+            Self::FromOutside => (
+                format!("by all who are given {} of that file system", mount.root.display()),
+                format!(
+                    "is on a file system of type {kind} from outside of this container. Whether another replica would \
+                     be given the same one cannot be seen."
+                ),
+            ),
+            Self::Elsewhere => (
+                "perhaps beyond this machine".to_owned(),
+                format!("{on}. Such a file system can grant one lock to two at once."),
+            ),
+        }
+    }
+}
+
+fn refusal(
+    mount: &Mount,
+    reach: Reach,
+    lock: &Path,
+    prefix: &str,
+    surroundings: &Surroundings,
+) -> StageError {
+    let (kind, platform) = (&mount.kind, surroundings.platform());
+    let doubt = Doubt::about(mount, reach, surroundings);
+    let (seen, why) = doubt.in_words(mount, surroundings.in_container());
+    let shown = lock.display();
+    let error = StageError::new(codes::LOCK_NOT_SHARED, format!("The lock file {shown} {why}"))
+        .fact("lock file", shown.to_string())
         .fact("mount", mount.describe())
-        .fact("seen", seen)
-        .hint(format!("Keep the data on a named volume: `volumes: [data:/data]` and {prefix}_DATA_DIR=/data"))
-        .hint(format!("Or put the lock alone on a local disk that all instances share: {prefix}_LOCK_PATH"))
-        .hint(format!("Is there only ever one copy, as in development? {prefix}_ALLOW_UNSHARED_LOCK={kind}")))
+        .fact("seen", seen);
+    let error = match (doubt, mount.volume_name()) {
+        (Doubt::FromOutside, Some(volume)) => error.fact("volume", volume.to_owned()).hint(format!(
+            "Let the engine keep the volume {volume} on a disk: its data directory is on {kind}"
+        )),
+        _ => error.hint(platform.keep_data(prefix)),
+    };
+    let error = error
+        .hint(format!("Or put the lock alone on a local disk that all instances share: {prefix}_LOCK_PATH"));
+    match doubt {
+        Doubt::FromOutside => error.hint(format!(
+            "Do all replicas run on this machine, with this one mount? {prefix}_ALLOW_UNSHARED_LOCK={kind}"
+        )),
+        // The name of a local type would allow every disk.
+        Doubt::OwnLayer if mount.class() == Class::Local => error,
+        Doubt::OwnLayer | Doubt::OwnMemory | Doubt::Elsewhere => error.hint(format!(
+            "Is there only ever one copy, as in development? {prefix}_ALLOW_UNSHARED_LOCK={kind}"
+        )),
+    }
 }
 
 #[cfg(test)]

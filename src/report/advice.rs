@@ -21,7 +21,7 @@ struct Advice {
     /// Why a restart helps or not, where the reason of the code's kind would be wrong or vague.
     restart: Option<&'static str>,
     /// What to do. `{P}` is the prefix of the variables, `{STAGE}` the stage as it stands in one, `{service}`
-    /// the service, `{double}` twice the time that was not enough.
+    /// the service, `{double}` twice the time that was not enough; the rest are the words of the platform.
     actions: &'static [&'static str],
 }
 
@@ -43,7 +43,7 @@ const ADVICE: &[Advice] = &[
         code: codes::ENV_INVALID,
         restart: Some("the same environment is read on every start."),
         actions: &[
-            "Correct these variables in the `environment:` or `env_file:` of this service.",
+            "Correct these variables {settings}.",
             "See what the process really gets: {service} env",
             "Look for what else is wrong: {service} check",
         ],
@@ -194,13 +194,13 @@ const ADVICE: &[Advice] = &[
     Advice {
         code: codes::STARTUP_INTERRUPTED,
         restart: Some("the start did not fail by itself; it was asked to end."),
-        actions: &["See who asked: docker events --since 10m --until 0s --filter event=kill"],
+        actions: &["See who asked: {who_ended_it}"],
     },
     Advice {
         code: codes::ROLLBACK_INCOMPLETE,
         restart: Some(NOT_KNOWN),
         actions: &[
-            "Only slow? Allow more time, and set `stop_grace_period:` above it:\n{P}_SHUTDOWN_TIMEOUT={double}",
+            "Only slow? Allow more time, and set {grace} above it:\n{P}_SHUTDOWN_TIMEOUT={double}",
             TELL_DEVELOPERS,
         ],
     },
@@ -254,12 +254,16 @@ pub(super) fn defaults(code: FailureCode, of: &str, took: Duration, identity: &I
     let took = configured.map_or(took, |(_, limit)| *limit);
     // A time-out fires a little after its limit.
     let double = format!("{}s", ((took.as_millis() + 500) / 1000).max(1) * 2);
+    let words = (identity.words)();
     let fill = |action: &&str| {
         action
             .replace("{P}", &clean(&identity.prefix, 40))
             .replace("{STAGE}", &stage(of).to_uppercase().replace('-', "_"))
             .replace("{service}", &clean(&identity.service, 40))
             .replace("{double}", &double)
+            .replace("{settings}", &clean(&words.settings, 80))
+            .replace("{who_ended_it}", &clean(&words.who_ended_it, 80))
+            .replace("{grace}", &clean(&words.grace, 60))
     };
     advice(code).map(|advice| advice.actions.iter().map(fill).collect()).unwrap_or_default()
 }

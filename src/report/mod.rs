@@ -67,6 +67,31 @@ pub(crate) struct Identity {
     pub(crate) attempt: Option<Attempt>,
     /// The stage whose time limit is shorter in this start than configured, and the configured one.
     pub(crate) shortened: Option<(String, Duration)>,
+    /// How the platform calls things, for advice. It is asked for where something failed, and not at every start.
+    pub(crate) words: fn() -> Words,
+}
+
+/// What differs between the platforms that run a service.
+#[derive(Clone, Debug)]
+pub(crate) struct Words {
+    /// Where its variables are written.
+    pub(crate) settings: String,
+    /// What shows who ended it.
+    pub(crate) who_ended_it: String,
+    /// The setting of the time that a stop may take.
+    pub(crate) grace: String,
+}
+
+impl Words {
+    /// Those of Docker Compose.
+    #[cfg(any(test, feature = "compose"))]
+    pub(crate) fn of_compose() -> Self {
+        Self {
+            settings: "in the `environment:` or `env_file:` of this service".to_owned(),
+            who_ended_it: "docker events --since 10m --until 0s --filter event=kill".to_owned(),
+            grace: "`stop_grace_period:`".to_owned(),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -15,7 +15,8 @@ use crate::{
     },
     engine::running::broken,
     error::{ErrorKind, StageError, StageResult},
-    report::{Identity, Report, Stalled},
+    instance::sharing::Surroundings,
+    report::{Identity, Report, Stalled, Words},
     settings::Env,
     startup::{Ready, Startup, WorkerMode},
 };
@@ -91,6 +92,7 @@ pub fn run(name: &str, plan: impl FnOnce(&mut Startup) -> StageResult<()>) -> Ex
         at: Timestamp::now(),
         attempt: None,
         shortened: None,
+        words: words_here,
     };
     let places = Places::of(&startup);
     let mut reporter = Reporter::new(startup.telling(), identity);
@@ -121,6 +123,17 @@ pub fn run(name: &str, plan: impl FnOnce(&mut Startup) -> StageResult<()>) -> Ex
         reporter.hold(exit.code, request);
     }
     ExitCode::from(exit.code)
+}
+
+/// The words of the platform that this process runs on.
+fn words_here() -> Words {
+    let surroundings = Surroundings::default();
+    let platform = surroundings.platform();
+    Words {
+        settings: platform.settings_place(),
+        who_ended_it: platform.who_ended_it(),
+        grace: platform.grace(),
+    }
 }
 
 /// How the process ends.

@@ -46,7 +46,7 @@ fn a_held_lock_names_its_holder_and_what_to_do() {
         format!("flock on {} is held", path.display()),
         "machine: this one, under the same host name".to_owned(),
         "same program: ".to_owned(),
-        "Scaled?".to_owned(),
+        "Keep one of the two".to_owned(),
         format!("Leave {} in place", path.display()),
     ] {
         assert!(text.contains(&expected), "{expected} is not in\n{text}");
@@ -67,8 +67,19 @@ fn a_stopped_holder_is_named_as_stopped() {
     assert!(text.contains(&format!("kill -CONT {}", other.pid())), "{text}");
 }
 
+/// Every platform, and a command of its own.
+fn platforms() -> [(Platform, &'static str); 5] {
+    [
+        (Platform::Machine, "ps -fp"),
+        (Platform::Systemd { unit: "shop.service".to_owned(), of_user: false }, "systemctl "),
+        (Platform::Docker, "docker "),
+        (Platform::Podman { rootless: true }, "podman "),
+        (Platform::Kubernetes, "kubectl "),
+    ]
+}
+
 #[test]
-fn a_frozen_holder_is_named_as_frozen_and_not_as_stopped() {
+fn a_frozen_holder_is_named_as_frozen_and_goes_on_by_a_command_of_its_platform() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("shop.lock");
     let _other = OtherProcess::locking(&path);
@@ -78,10 +89,49 @@ fn a_frozen_holder_is_named_as_frozen_and_not_as_stopped() {
         owner.describe(),
         "process 4711, says /proc/locks, state S (alive), frozen like a paused container"
     );
-    let actions = to_run_one(&rival, Some(owner), &this("1.0"));
-    assert!(actions[0].ends_with(&format!("docker unpause {}", this("1.0").host)), "{actions:?}");
-    assert!(actions.len() <= 4, "{actions:?}");
-    assert_eq!(to_free(&rival, Some(owner))[0], actions[0]);
+    let host = this("1.0").host;
+    for (platform, expected) in [
+        (0, None),
+        (1, Some("systemctl thaw shop.service".to_owned())),
+        (2, Some(format!("docker unpause {host}"))),
+        (3, Some(format!("podman unpause {host}"))),
+        (4, Some(format!("kubectl describe pod {host}"))),
+    ]
+    .map(|(at, expected)| (platforms()[at].0.clone(), expected))
+    {
+        let actions = to_run_one(&rival, Some(owner), &this("1.0"), &platform);
+        assert!(actions.len() <= 4, "{actions:?}");
+        let Some(expected) = expected else { continue };
+        assert!(actions[0].ends_with(&expected), "{actions:?}");
+        assert_eq!(to_free(&rival, Some(owner), &platform)[0], actions[0]);
+    }
+}
+
+#[test]
+fn advice_has_the_words_of_one_platform_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("shop.lock");
+    let _other = OtherProcess::locking(&path);
+    let mut rival = rival(&path, LeaseView::Absent);
+    rival.mount = parse(b"1 0 0:5 /volumes/app_data/_data /data rw - ext4 d rw").remove(0);
+    let owner = Owner { pid: 4711, state: Some('S'), frozen: false };
+    for (platform, command) in platforms() {
+        let mut all = to_run_one(&rival, Some(owner), &this("1.0"), &platform);
+        all.extend(to_run_one(&rival, None, &this("1.1"), &platform));
+        all.extend(to_free(&rival, Some(owner), &platform));
+        all.extend(to_free(&rival, None, &platform));
+        let text = all.join("\n");
+        assert!(text.contains(command), "{platform:?}: {text}");
+        for (other, foreign) in platforms().into_iter().filter(|(other, _)| *other != platform) {
+            assert!(!text.contains(foreign), "{platform:?} with words of {other:?}: {text}");
+        }
+        for word in ["compose", "--scale", "stop-first"] {
+            assert!(
+                platform == Platform::Docker || !text.to_lowercase().contains(word),
+                "{platform:?}: {text}"
+            );
+        }
+    }
 }
 
 #[test]
@@ -109,8 +159,8 @@ fn a_named_volume_makes_the_command_pasteable() {
     let _foreign = locked_by_somebody(&path);
     let mut rival = rival(&path, LeaseView::Absent);
     rival.mount = parse(b"1 0 0:5 /volumes/app_data/_data /data rw - ext4 d rw").remove(0);
-    let error = refusal(&rival, &this("1.0"), None);
-    assert!(error.actions()[0].ends_with("docker ps -a --filter volume=app_data"), "{error:?}");
+    let actions = to_run_one(&rival, rival.owner(), &this("1.0"), &Platform::Docker);
+    assert!(actions[0].ends_with("docker ps -a --filter volume=app_data"), "{actions:?}");
 }
 
 #[test]
@@ -118,6 +168,7 @@ fn a_start_is_told_with_its_age() {
     let now = jiff::Timestamp::now().as_second();
     let age = |seconds: i64| since(jiff::Timestamp::from_second(now - seconds).unwrap());
     assert!(age(3 * 3600 + 25 * 60).ends_with("(3 h 25 m ago)"));
+    assert!(age(0).ends_with("(less than 1 s ago)") || age(0).ends_with("(1 s ago)"), "{}", age(0));
     assert!(age(-7200).ends_with("(by a clock that is ahead of ours)"));
 }
 

@@ -231,20 +231,11 @@ fn who_runs_and_what_is_set_is_asked_of_the_platform() {
     assert_eq!(unit("shop.service", true).settings_shown(), "systemctl --user cat shop.service");
     assert_eq!(Platform::Docker.settings_shown(), "docker compose config");
     for platform in [Platform::Kubernetes, rootless] {
-        let words = platform.settings_shown() + &platform.settings_place();
+        let words =
+            [platform.settings_shown(), platform.settings_place(), platform.who_ended_it(), platform.grace()]
+                .join("\n");
         assert!(!words.contains("docker") && !words.contains("environment:"), "{platform:?}");
     }
-}
-
-#[test]
-fn a_directory_is_narrowed_where_it_is() {
-    let narrow = |platform: &Platform, point: &str| platform.narrow(Path::new(point), &mount(point));
-    assert_eq!(narrow(&Platform::Machine, "/"), "sudo chmod 0700 /");
-    assert_eq!(
-        narrow(&Platform::Docker, "/data"),
-        "docker run --rm -v app_data:/data busybox chmod 0700 /data"
-    );
-    assert!(narrow(&Platform::Kubernetes, "/data").starts_with("kubectl exec"));
 }
 
 #[test]
@@ -252,4 +243,22 @@ fn this_process_has_a_platform_and_is_a_user_of_its_namespace() {
     let platform = Platform::detect(&crate::instance::mounts::own(), false);
     let ids = IdMap::of_this_process();
     assert!(ids.is_user(geteuid().as_raw()) && ids.is_group(getegid().as_raw()), "{platform:?}, {ids:?}");
+}
+
+#[test]
+fn another_process_shows_what_keeps_it_by_its_control_group() {
+    for (cgroup, expected) in [
+        ("0::/user.slice/user-0.slice/session-1.scope", Platform::Machine),
+        ("0::/system.slice/shop.service", unit("shop.service", false)),
+        ("0::/system.slice/docker-6c907b82af23.scope", Platform::Docker),
+        ("4:memory:/docker/6c907b82af23", Platform::Docker),
+        ("0::/machine.slice/libpod-6c907b82af23.scope/container", Platform::Podman { rootless: false }),
+        (
+            "0::/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-6c90.scope/container",
+            Platform::Podman { rootless: true },
+        ),
+        ("0::/kubepods.slice/kubepods-besteffort.slice/cri-containerd-6c90.scope", Platform::Kubernetes),
+    ] {
+        assert_eq!(Platform::of_group(cgroup), expected, "{cgroup}");
+    }
 }

@@ -38,6 +38,7 @@ fn identity() -> Identity {
         at: "2026-11-20T09:27:52.104Z".parse().unwrap(),
         attempt: None,
         shortened: None,
+        words: crate::report::Words::of_compose,
     }
 }
 

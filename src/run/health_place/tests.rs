@@ -12,27 +12,36 @@ fn ours(base: &Path) -> PathBuf {
     base.join(format!("{SERVICE}.{}", geteuid()))
 }
 
+/// What somebody made in our place.
+enum Planted<'a> {
+    Link(&'a Path),
+    File,
+    Open(u32),
+}
+
 #[test]
 fn whatever_somebody_put_in_our_place_is_not_used_and_is_named_with_its_owner() {
     let data = tempfile::tempdir().unwrap();
     let elsewhere = tempfile::tempdir().unwrap();
     let user = geteuid();
-    let makes: [(&dyn Fn(&Path), String); 4] = [
-        (&|dir| symlink(elsewhere.path(), dir).unwrap(), format!("is a symbolic link of uid {user}")),
-        (&|dir| symlink("/nowhere", dir).unwrap(), format!("is a symbolic link of uid {user}")),
-        (&|dir| fs::write(dir, "").unwrap(), format!("is a file of uid {user}")),
-        (
-            &|dir| {
-                fs::create_dir(dir).unwrap();
-                fs::set_permissions(dir, fs::Permissions::from_mode(0o1777)).unwrap();
-            },
-            "has mode 1777, which lets others in".to_owned(),
-        ),
-    ];
-    for (make, expected) in makes {
+    let (link, planted) = (format!("is a symbolic link of uid {user}"), elsewhere.path());
+    for (planted, expected) in [
+        (Planted::Link(planted), link.clone()),
+        (Planted::Link(Path::new("/nowhere")), link),
+        (Planted::File, format!("is a file of uid {user}")),
+        (Planted::Open(0o1777), "has mode 1777, which lets others in".to_owned()),
+        (Planted::Open(0o750), "has mode 0750, which lets others in".to_owned()),
+    ] {
         let base = tempfile::tempdir().unwrap();
         let dir = ours(base.path());
-        make(&dir);
+        match planted {
+            Planted::Link(target) => symlink(target, &dir).unwrap(),
+            Planted::File => fs::write(&dir, "").unwrap(),
+            Planted::Open(mode) => {
+                fs::create_dir(&dir).unwrap();
+                fs::set_permissions(&dir, fs::Permissions::from_mode(mode)).unwrap();
+            }
+        }
         let refused = make_private(&dir).unwrap_err();
         assert_eq!(refused.to_string(), format!("{} {expected}", dir.display()));
         assert!(refused.is_taken());

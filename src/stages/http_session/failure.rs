@@ -67,7 +67,7 @@ const DNS: Fault = Fault {
     may_pass: true,
     hints: &[
         "Is the name right? See whether it resolves here: getent hosts <HOST>",
-        "Another service's name? Both must share a network, and it must be running: docker compose ps",
+        "Another service's name? It must be running, and containers of both must share a network",
     ],
 };
 const UNREACHABLE: Fault = Fault {

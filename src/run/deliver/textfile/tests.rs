@@ -12,6 +12,7 @@ fn a_name_that_wants_to_be_a_series_stays_a_label() {
         at: "2026-11-20T09:27:52Z".parse().unwrap(),
         attempt: None,
         shortened: None,
+        words: crate::report::Words::of_compose,
     };
     let error = broken("a\"} 1\nevil{x=\"\\", StageError::new(DB_CORRUPT, "x"));
     let text = text(Report::startup_failed(&error, DB_CORRUPT.kind, &identity).document());

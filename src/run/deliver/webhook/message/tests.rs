@@ -11,6 +11,7 @@ fn identity() -> Identity {
         at: jiff::Timestamp::UNIX_EPOCH,
         attempt: None,
         shortened: None,
+        words: crate::report::Words::of_compose,
     }
 }
 
