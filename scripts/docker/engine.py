@@ -80,6 +80,12 @@ class Engine:
     def compose(self, *words, env=None, limit=120):
         return run(["docker-compose", *words], {**self.env, **(env or {})}, limit)
 
+    def probing_each_second(self):
+        """The options of `docker run` for it. From engine 28 on those during the start have an interval of their own."""
+        options = ["--health-interval", "1s"]
+        knows = "--health-start-interval" in self.docker("run", "--help").output
+        return [*options, "--health-start-interval", "1s"] if knows else options
+
     def empty(self):
         """Leaves nothing of what scenarios made."""
         containers = self.docker("ps", "-aq").output.split()

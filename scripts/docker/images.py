@@ -29,6 +29,28 @@ def build(engine):
     return size_of(engine), time.monotonic() - began
 
 
+def layers_of_two_builds(engine):
+    """The layers that the last part of the Dockerfile gives, each time made anew, with a program that is given: to
+    compile it twice would take minutes."""
+    head, end = (ROOT / "Docker" / "Dockerfile").read_text().split("# What the image holds", 1)
+    base = head[:head.index("WORKDIR ")]
+    given = "COPY banboard target/release/examples/banboard\nCOPY fail2ban.log examples/banboard/sample/\n"
+    with tempfile.TemporaryDirectory(dir=STATE) as home:
+        context = pathlib.Path(home)
+        engine.docker("create", "--name", "program", IMAGE).ok()
+        engine.docker("cp", "program:/banboard", context / "banboard").ok()
+        shutil.copy(ROOT / "examples/banboard/sample/fail2ban.log", context)
+        (context / "Dockerfile").write_text(f"{base}WORKDIR /src\n{given}# {end}")
+        layers = []
+        for name in ("banboard:once", "banboard:twice"):
+            engine.docker("build", "--network=host", "--no-cache", "--tag", name, context, limit=300).ok()
+            layers.append(json.loads(engine.docker("image", "inspect", name).ok())[0]["RootFS"]["Layers"])
+            # What is of a second must differ.
+            time.sleep(1.1)
+            engine.docker("rmi", name).ok()
+    return layers
+
+
 def size_of(engine):
     return json.loads(engine.docker("image", "inspect", IMAGE).ok())[0]["Size"]
 

@@ -53,9 +53,12 @@ def main(words):
     return 0 if all(passed) else 1
 
 
+class Ended(BaseException):
+    """A signal ends the run and not only a scenario, and everything is cleaned up."""
+
+
 def give_up(number, _frame):
-    """A signal ends the run as a failure does, so that everything is cleaned up."""
-    raise Failed(f"ended by {signal.Signals(number).name}")
+    raise Ended(f"ended by {signal.Signals(number).name}")
 
 
 if __name__ == "__main__":
@@ -63,6 +66,6 @@ if __name__ == "__main__":
         signal.signal(number, give_up)
     try:
         sys.exit(main(sys.argv[1:]))
-    except Failed as failed:
+    except (Failed, Ended) as failed:
         print(f"scripts/test-docker: {failed}", file=sys.stderr)
         sys.exit(1)

@@ -4,7 +4,7 @@ import json
 import re
 import tarfile
 
-from images import IMAGE
+from images import IMAGE, layers_of_two_builds
 from world import check, scenario
 
 
@@ -28,7 +28,13 @@ def image(world):
     ours = [name for name in files if name not in engines]
     allowed = re.compile(r"banboard|sample/fail2ban\.log|(usr/)?lib(64)?/([^/]+/)?[^/]+\.so(\.\d+)*")
     check(all(allowed.fullmatch(name) for name in ours), f"the image holds {ours}")
-    check((data.uid, data.gid, data.mode & 0o777) == (65532, 65532, 0o755), f"{data.uid}:{data.gid} {data.mode:o}")
+    check((data.uid, data.gid, data.mode & 0o777) == (65532, 65532, 0o700), f"{data.uid}:{data.gid} {data.mode:o}")
+
+
+@scenario("image: two builds give the same layers, bit for bit")
+def same_layers(world):
+    once, twice = layers_of_two_builds(world.engine)
+    check(once == twice and len(once) == 2, f"{once}\n{twice}")
 
 
 @scenario("dev: compose.dev.yaml is up and healthy with no settings")

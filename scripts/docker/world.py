@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.request
 
-from engine import ROOT, Failed, wait_for
+from engine import ROOT, STATE, Failed, wait_for
 from images import IMAGE
 
 COMPOSE = ROOT / "compose"
@@ -39,7 +39,8 @@ class World:
     def __init__(self, engine):
         self.engine, self.docker = engine, engine.docker
         self.name = f"t{next(NUMBERS)}"
-        self.home = pathlib.Path(tempfile.mkdtemp(prefix="banboard-test."))
+        # On the disk of the checkout: files are mounted from here, and a lock in memory is refused.
+        self.home = pathlib.Path(tempfile.mkdtemp(prefix="world.", dir=STATE))
         self.home.chmod(0o755)
         self.files = []
         (self.home / "logs").mkdir()
@@ -62,7 +63,7 @@ class World:
 
     def run(self, name, *options, command=()):
         """Starts a banboard in the background."""
-        words = ["run", "-d", "--name", name, "--health-interval", "1s", *options, IMAGE, *command]
+        words = ["run", "-d", "--name", name, *self.engine.probing_each_second(), *options, IMAGE, *command]
         if "--network" not in options:
             words[2:2] = ALONE
         self.docker(*words).ok()
