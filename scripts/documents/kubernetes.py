@@ -94,17 +94,17 @@ def reasons(files):
 
 def read():
     """The three files of the document, completed as it says."""
-    text = {name: block("kubernetes.md", f"kubernetes: {name}") for name in ("deployment", "rules", "statefulset")}
-    deployment = list(yaml.safe_load_all(text["deployment"]))
+    deployment = list(yaml.safe_load_all(block("kubernetes.md", "kubernetes: deployment")))
+    rules = yaml.safe_load(block("kubernetes.md", "kubernetes: rules"))
+    stateful = yaml.safe_load(block("kubernetes.md", "kubernetes: statefulset"))
     template = copy.deepcopy(next(each for each in deployment if each["kind"] == "Deployment")["spec"]["template"])
     claim, service = (next(each for each in deployment if each["kind"] == kind)
                       for kind in ("PersistentVolumeClaim", "Service"))
     # A container's rules belong to a pod of its own.
     pod = copy.deepcopy(template)
-    pod["spec"]["containers"][0].update(yaml.safe_load(text["rules"]))
+    pod["spec"]["containers"][0].update(rules)
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "banboard"}, "spec": pod["spec"]}
     # "`template:` as above, without the volume `data`"
-    stateful = yaml.safe_load(text["statefulset"])
     template["spec"]["volumes"] = [each for each in template["spec"]["volumes"] if each["name"] != "data"]
     stateful["spec"]["template"] = template
     return deployment, [claim, pod], [stateful, service]

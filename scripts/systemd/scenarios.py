@@ -149,18 +149,19 @@ def upstream_away(unit):
     unit.is_restarted(69, "http.connect")
 
 
-@scenario("75: a start that takes too long: it is started again")
-def too_long(unit):
-    unit.with_settings(
-        # The port accepts and says nothing.
-        "Environment=BANBOARD_HTTP_PROBE_URL=http://127.0.0.1:8099/ BANBOARD_STAGE_TIMEOUT_HTTP_SESSION=2s",
-    )
-    unit.sh("systemd-run --unit=silent --socket-property=ListenStream=127.0.0.1:8099 --socket-property=Accept=no "
-            "sleep 600").ok()
+@scenario("75: one that was started by hand holds the lock and stands still: the unit tries again until it is gone")
+def unresponsive(unit):
+    unit.sh(f"systemctl stop {UNIT}").ok()
+    other = by_hand(unit)
     try:
-        unit.is_restarted(75, "stage.timeout")
+        unit.sh(f"kill -STOP {other}").ok()
+        # Longer than BANBOARD_LEASE_TTL.
+        time.sleep(16)
+        unit.is_restarted(75, "lock.holder-unresponsive")
+        unit.sh(f"kill -KILL {other}").ok()
+        unit.is_active_again(0)
     finally:
-        unit.sh("systemctl stop silent.socket silent.service")
+        unit.sh(f"kill -KILL {other}; systemctl stop by-hand; systemctl reset-failed by-hand")
 
 
 @scenario("SIGKILL: it is active again, and takes lock and lease over at once")
@@ -223,11 +224,8 @@ def second(unit):
 @scenario("second instance: the unit beside one that was started by hand stays down and names its process")
 def unit_is_second(unit):
     unit.sh(f"systemctl stop {UNIT}").ok()
-    # The directory is there, and belongs to the unit's last user; root may do everything.
-    unit.sh(f"systemd-run --unit=by-hand -E {DATA} -E BANBOARD_LISTEN=127.0.0.1:8097 "
-            "-E BANBOARD_FAIL2BAN_LOG=/var/log/fail2ban.log --service-type=notify /usr/local/bin/banboard").ok()
+    other = by_hand(unit)
     try:
-        other = int(unit.sh("systemctl show -P MainPID by-hand").ok())
         unit.stays_down(78, "lock.held")
         log = flat(last_words(unit.it))
         check(f"process {other}, says /proc/locks, state S" in log, f"no process {other} in:\n{log}")
@@ -269,6 +267,13 @@ def group(unit):
         check(unit.sh(f"{member} cat {path}").code != 0, f"{path} can be read")
     check(unit.sh("setpriv --reuid 2002 --regid 2002 --clear-groups cat /var/lib/banboard-shown/report.json").code != 0,
           "everybody can read the report")
+
+
+def by_hand(unit):
+    """The process of an instance that root started on the unit's data."""
+    unit.sh(f"systemd-run --unit=by-hand -E {DATA} -E BANBOARD_LISTEN=127.0.0.1:8097 "
+            "-E BANBOARD_FAIL2BAN_LOG=/var/log/fail2ban.log --service-type=notify /usr/local/bin/banboard").ok()
+    return int(unit.sh("systemctl show -P MainPID by-hand").ok())
 
 
 def flat(text):

@@ -4,7 +4,16 @@ use std::{fs, path::Path};
 
 use saphyr_parser::Parser;
 
-use super::check;
+use super::{check, check_with};
+
+/// The block of a document with this name above it.
+fn block(document: &str, name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/deploy").join(document);
+    let text = fs::read_to_string(&path).unwrap();
+    let (_, rest) = text.split_once(&format!("<!-- {name} -->\n```")).unwrap();
+    let (_language, rest) = rest.split_once('\n').unwrap();
+    rest.split("```").next().unwrap().to_owned()
+}
 
 /// Each block of YAML of a document.
 fn blocks(name: &str) -> Vec<String> {
@@ -33,6 +42,18 @@ fn the_stack_file_passes_the_check() {
     check(&[("compose.yaml", stack)]).accepts(&["service app"]);
     let wrong = stack.replace("order: stop-first", "order: start-first");
     check(&[("compose.yaml", &wrong)]).refuses(&["start-first"]);
+}
+
+#[test]
+fn what_the_document_shows_of_the_check_is_what_it_says() {
+    let shown = block("swarm.md", "swarm: check");
+    let (prompt, said) = shown.split_once('\n').unwrap();
+    assert_eq!(prompt, "$ solostart check --compose stack.yaml");
+    let words = |line: &str| line.trim_end_matches("...").split_whitespace().collect::<Vec<_>>().join(" ");
+    let expected: Vec<_> = said.lines().map(words).collect();
+    let stack = block("swarm.md", "swarm: stack");
+    let said = check_with(&[("stack.yaml", &stack)], &["stack.yaml"], &[]);
+    said.accepts(&expected.iter().map(String::as_str).collect::<Vec<_>>());
 }
 
 #[test]
