@@ -156,3 +156,90 @@ fn an_anchor_is_made_as_the_viewers_of_markdown_do() {
     assert_eq!(anchor(" Exited (73) or (77): data directory"), "exited-73-or-77-data-directory");
     assert_eq!(anchors("# A b\n<a id=\"c-d\"></a>\n"), ["a-b", "c-d"]);
 }
+
+/// The block that lists the scenarios, which a test here reads.
+const LISTED: &str = "compose: tested";
+
+/// The names above the fenced blocks of a document in `docs/deploy`, and how many blocks have none.
+fn blocks(document: &str) -> (Vec<String>, usize) {
+    let lines: Vec<_> = document.lines().collect();
+    let (mut names, mut nameless, mut inside) = (Vec::new(), 0, false);
+    for (at, line) in lines.iter().enumerate() {
+        if !line.trim_start().starts_with("```") {
+            continue;
+        }
+        inside = !inside;
+        if !inside {
+            continue;
+        }
+        let above = at.checked_sub(1).map_or("", |above| lines[above]);
+        match above.strip_prefix("<!-- ").and_then(|rest| rest.strip_suffix(" -->")) {
+            Some(name) => names.push(name.to_owned()),
+            None => nameless += 1,
+        }
+    }
+    (names, nameless)
+}
+
+/// The sources of what runs against the documents in `docs/deploy`.
+fn tests_of_deployment() -> String {
+    let mut text = String::new();
+    for dir in ["scripts/docker", "scripts/systemd", "scripts/documents", "tests/compose"] {
+        for entry in fs::read_dir(root().join(dir)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_file() {
+                text += &fs::read_to_string(path).unwrap();
+            }
+        }
+    }
+    text
+}
+
+#[test]
+fn every_block_of_a_document_for_deployment_has_a_test_that_takes_it() {
+    let tests = tests_of_deployment();
+    let mut seen = 0;
+    for entry in fs::read_dir(root().join("docs/deploy")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "md") {
+            continue;
+        }
+        let shown = path.display();
+        let text = fs::read_to_string(&path).unwrap();
+        let (names, nameless) = blocks(&text);
+        assert_eq!(nameless, 0, "{shown}: blocks without a name above them");
+        assert!(!text.contains("\n\n    "), "{shown}: a block that is only indented has no name");
+        for name in names.into_iter().filter(|name| name != LISTED) {
+            seen += 1;
+            // `systemd: install` is asked for as `document("install")`.
+            let last = name.rsplit(": ").next().unwrap();
+            let taken =
+                [format!("\"{name}\""), format!("document(\"{last}\")"), format!("document('{last}')")];
+            assert!(
+                taken.iter().any(|each| tests.contains(each)),
+                "{shown}: no test takes the block `{name}`"
+            );
+        }
+    }
+    assert!(seen >= 15, "only {seen} blocks were found");
+}
+
+#[test]
+fn the_scenarios_that_the_document_lists_are_those_that_there_are() {
+    let document = read("docs/deploy/compose.md");
+    let (_, listed) = document.split_once(&format!("<!-- {LISTED} -->")).unwrap();
+    let listed: std::collections::BTreeSet<_> = listed
+        .lines()
+        .skip_while(|line| !line.starts_with("```"))
+        .skip(1)
+        .take_while(|line| !line.starts_with("```"))
+        .filter_map(|line| line.split_once("  ok      ").map(|(_time, name)| name.to_owned()))
+        .collect();
+    let mut there = std::collections::BTreeSet::new();
+    for entry in fs::read_dir(root().join("scripts/docker")).unwrap() {
+        let text = fs::read_to_string(entry.unwrap().path()).unwrap();
+        let names = text.split("\n@scenario(\"").skip(1).filter_map(|rest| rest.split("\")\ndef ").next());
+        there.extend(names.map(str::to_owned));
+    }
+    assert_eq!(listed, there);
+}

@@ -73,9 +73,9 @@ class Engine:
     def docker(self, *words, limit=120):
         return run(["docker", *words], self.env, limit)
 
-    def shell(self, line):
+    def shell(self, line, env=None):
         """Runs a line as an operator would paste it."""
-        return run(["sh", "-c", line], self.env)
+        return run(["sh", "-c", line], {**self.env, **(env or {})})
 
     def compose(self, *words, env=None, limit=120):
         return run(["docker-compose", *words], {**self.env, **(env or {})}, limit)

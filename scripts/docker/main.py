@@ -7,6 +7,8 @@ import sys
 import time
 import traceback
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "documents"))
+
 import images
 from engine import Failed, private_engine
 from world import SCENARIOS, World

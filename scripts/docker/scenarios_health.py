@@ -1,5 +1,8 @@
 """Starting late, looking at a service that runs, and what the engine says of its health."""
 
+import re
+
+from blocks import block
 from engine import wait_for
 from world import check, scenario
 
@@ -13,6 +16,15 @@ def dns(world):
     world.upstream()
     app.wait_healthy()
     check(app.inspect()["RestartCount"] == 0 and "READY" in app.log(), app.log())
+    # The document shows what such a start says.
+    shown = set(map(shape, block("compose.md", "compose: probes").splitlines()[1:]))
+    said = {shape(f"{code} {line}") for code, line in app.probes()}
+    check(shown <= said, f"the document shows {shown}, and the probes said {said}")
+
+
+def shape(line):
+    """A line without its numbers and times."""
+    return re.sub(r"\d+", "N", re.sub(r"[\d.]+(ms|us|s)\b", "T", line.strip()))
 
 
 @scenario("health: it goes from starting to healthy, and each probe says what it saw")

@@ -2,7 +2,9 @@
 
 import re
 
+from blocks import block
 from engine import wait_for
+from images import IMAGE
 from world import assert_quoted, assert_report, check, scenario, seconds
 
 
@@ -16,6 +18,28 @@ def up(world):
     check(app.get("/readyz") == 200, "not ready over HTTP")
     check(app.inspect()["HostConfig"]["ReadonlyRootfs"], "the root file system is not read-only")
     check("READY" in app.log() and "upstream" not in app.log(), f"the URL is a secret:\n{app.log()}")
+
+
+@scenario("start: the commands of the document, typed, bring it up; the image is not built again")
+def start(world):
+    lines = block("compose.md", "compose: start")
+    build = re.search(r"^docker build -f Docker/Dockerfile -t (\S+) \.$", lines, re.M)
+    check(build, "the document builds another image than this script")
+    world.docker("tag", IMAGE, build[1]).ok()
+    lines = lines.replace(build[0], f"docker image inspect {build[1]} > inspected.json")
+    if world.engine.compose("version", "--short").ok().startswith("1."):
+        # As the document says of it.
+        lines = lines.replace("docker compose", "docker-compose").replace(" --wait", "")
+    project, env = "compose", {"BANBOARD_PUBLISH": "127.0.0.1:0", "FAIL2BAN_LOG_DIR": str(world.home / "logs")}
+    # Its upstream is one that can be reached here.
+    lines = lines.replace("https://example.com/health", "http://upstream:8080/livez")
+    before, after = lines.split("cp .env.example", 1)
+    world.typed(f"{before}cp .env.example{after.split('docker', 1)[0]}docker-compose up --no-start", **env).ok()
+    world.name = project
+    world.upstream().wait_healthy()
+    world.typed(lines, **env).ok()
+    app = world.container_of("app").wait_healthy()
+    check(app.name and "READY in" in app.log(), app.log())
 
 
 @scenario("required: without ${FAIL2BAN_LOG_DIR:?} Compose refuses and says what to set")

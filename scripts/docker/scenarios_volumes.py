@@ -1,6 +1,8 @@
 """Volumes and secrets that are not as they should be, and what the report says to do."""
 
+import os
 import re
+import tempfile
 
 from world import assert_quoted, assert_report, check, scenario
 
@@ -18,6 +20,43 @@ def roots_volume(world):
     check(volume in pasted.group(1), f"it names another volume: {pasted.group(1)}")
     world.engine.shell(pasted.group(1)).ok()
     world.run("app", "-v", f"{volume}:/data").wait_healthy()
+
+
+@scenario("root's directory: refused, and the action of the report names the directory, pasted, mends it")
+def roots_directory(world):
+    directory = world.home / "bound"
+    directory.mkdir(mode=0o755)
+    done = world.run_until_it_ends("-v", f"{directory}:/data")
+    check(done.code == 77, f"{done.code}\n{done.output}")
+    report = assert_report(done.output, 77, "db.not-writable", "owner 0:0, mode 0755")
+    pasted = re.search(r"^ *(docker run .*)$", " ".join(report.split("Do this")[1].split()).replace("docker run", "\ndocker run"),
+                       re.M)
+    check(pasted and str(directory.name) in pasted.group(1) and "<" not in pasted.group(1), report)
+    world.engine.shell(pasted.group(1).split(" 2. ")[0]).ok()
+    world.run("app", "-v", f"{directory}:/data").wait_healthy()
+
+
+@scenario("pod: where the environment names a cluster, the report has its words, and none of Docker's")
+def pod(world):
+    world.busybox("touch /data/theirs; chown -R 0:0 /data; chmod 0755 /data", "-v", f"{world.volume()}:/data")
+    cluster = ("-e", "KUBERNETES_SERVICE_HOST=10.0.0.1")
+    done = world.run_until_it_ends("-v", f"{world.volume()}:/data", *cluster)
+    assert_report(done.output, 77, "db.not-writable", "`fsGroup: 65532`")
+    check("docker" not in done.output and "compose" not in done.output, done.output)
+    done = world.run_until_it_ends(*cluster, "-e", "WEB_CONCURRENCY=4")
+    assert_report(done.output, 78, "worker.count-configured", "kubectl get pod")
+    check("docker" not in done.output and "compose" not in done.output, done.output)
+
+
+@scenario("memory of the machine: refused, and it is not said that this container alone sees it")
+def memory_of_the_machine(world):
+    own = world.run_until_it_ends("--tmpfs", "/data:uid=65532,mode=0700")
+    assert_report(own.output, 78, "lock.not-shared", "by this container alone")
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
+        os.chmod(directory, 0o777)
+        below = world.run_until_it_ends("-v", f"{directory}:/data")
+    report = assert_report(below.output, 78, "lock.not-shared", "type tmpfs")
+    check("this container alone" not in report, report)
 
 
 @scenario("read-only volume: refused, and the report names the mount")

@@ -94,6 +94,13 @@ class World:
         files = [word for file in self.files for word in ("-f", str(file))]
         return self.engine.compose("-p", self.name, *files, *words, env=variables)
 
+    def typed(self, lines, **env):
+        """Types the lines of a document in a directory with a copy of what it speaks of."""
+        copy = self.home / "checkout"
+        for name in ("compose", "Docker"):
+            shutil.copytree(ROOT / name, copy / name, dirs_exist_ok=True)
+        return self.engine.shell(f"set -e\ncd {copy}\n{lines}", env)
+
     def containers_of(self, service):
         ids = self.docker(
             "ps", "-aq", "--no-trunc", "--filter", f"label=com.docker.compose.project={self.name}",

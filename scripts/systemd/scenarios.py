@@ -35,7 +35,8 @@ def installed(it):
     """The unit as the document installs it, on a machine with the log of fail2ban, and nothing of earlier scenarios."""
     home, it.began = it.tree / "root", time.time()
     it.sh(f"systemctl stop {UNIT}; systemctl reset-failed {UNIT}; rm -rf /etc/systemd/system/{UNIT}.service.d "
-          "/var/lib/private/banboard /var/lib/banboard /var/lib/banboard-shown /root/other")
+          "/var/lib/private/banboard /var/lib/banboard /var/lib/banboard-shown /root/other "
+          "/run/banboard.* /dev/shm/banboard.*")
     shutil.copy(PROGRAM, home / "banboard")
     shutil.copy(ROOT / "docs/deploy" / f"{UNIT}.service", home)
     log = it.tree / "var/log/fail2ban.log"

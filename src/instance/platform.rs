@@ -8,7 +8,7 @@ use std::{fs, path::Path};
 
 use rustix::process::{getegid, geteuid};
 
-use super::{data_dir::quoted, id_map::IdMap, mounts::Mount};
+use super::{data_dir::quoted, holder::host_name, id_map::IdMap, mounts::Mount};
 use crate::settings::paths::names_a_cluster;
 
 /// What starts this process and ends it.
@@ -169,8 +169,9 @@ impl Platform {
             Self::Machine => "env".to_owned(),
             Self::Systemd { unit, of_user } => format!("systemctl {}cat {unit}", user_option(*of_user)),
             Self::Docker => "docker compose config".to_owned(),
-            Self::Podman { .. } => "podman inspect CONTAINER".to_owned(),
-            Self::Kubernetes => "kubectl get pod $POD -o yaml".to_owned(),
+            // Both name the host after the container, or the pod.
+            Self::Podman { .. } => format!("podman inspect {}", quoted(Path::new(&host_name()))),
+            Self::Kubernetes => format!("kubectl get pod {} -o yaml", quoted(Path::new(&host_name()))),
         }
     }
 
