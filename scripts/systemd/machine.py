@@ -145,6 +145,9 @@ def machine():
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise Failed(f"another scripts/test-systemd uses {STATE}") from None
+        kind = run(["stat", "-f", "-c", "%T", STATE]).ok()
+        if kind in ("overlayfs", "tmpfs", "nfs"):
+            raise Failed(f"{STATE} lies on {kind}, where the service refuses its lock; put the checkout on a disk")
         # Each run begins with the same.
         tree = STATE / "root"
         shutil.rmtree(tree, ignore_errors=True)
