@@ -117,7 +117,7 @@ fn a_worker_that_runs_is_shown_and_neither_disturbed_nor_broken() {
     assert!(said.contains("does not have the token 7"), "{said}");
 
     let refused = second(data.path());
-    refused.assert_failed(78, "lock.held").assert_says("Scaled?").assert_says("says /proc/locks");
+    refused.assert_failed(78, "lock.held").assert_says("Keep one of the two").assert_says("says /proc/locks");
     first.terminate();
     // The scenario stops at once: nothing of this was a disturbance.
     assert_eq!(first.wait().code(), 0);
