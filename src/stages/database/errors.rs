@@ -165,10 +165,10 @@ pub(super) fn about_the_disk(failed: StageError, path: &Path) -> StageError {
 
 /// What goes wrong with the fence while the database is opened.
 pub(super) fn staged(error: DatabaseError) -> StageError {
-    match error {
-        DatabaseError::LockLost(lost) => lost.into_error(),
-        error => StageError::new(error.failure_code(), error),
+    if let DatabaseError::LockLost(lost) = error {
+        return lost.into_error();
     }
+    StageError::new(error.failure_code(), error)
 }
 
 /// An error of the operating system's while `doing` something with the path.
