@@ -3,9 +3,8 @@
 use std::{fs, path::PathBuf};
 
 use super::{
-    freezer::is_frozen,
     holder::{self, Holder},
-    siblings::{is_same_program, lock_owner, lock_sharer, state},
+    siblings::{is_same_program, lock_owner, lock_sharer},
 };
 
 /// Who has a lock file that this process cannot lock.
@@ -71,9 +70,7 @@ impl Program {
     }
 
     pub(super) fn describe(&self) -> String {
-        let frozen = if is_frozen(self.pid) { ", frozen like a paused container" } else { "" };
-        let stopped = if matches!(state(self.pid), Some('T' | 't')) { ", stopped" } else { "" };
-        format!("process {} ({}), says /proc/locks{stopped}{frozen}", self.pid, self.name())
+        format!("process {} ({}), says /proc/locks", self.pid, self.name())
     }
 
     /// Whether it is the process that a lock file describes. A process in another container knows itself by another
