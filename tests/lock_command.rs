@@ -196,7 +196,7 @@ fn a_worker_that_is_stopped_becomes_unresponsive_and_is_not_broken() {
     assert!(said.contains("[lock.holder-unresponsive]"), "{said}");
     let refused = second(data.path());
     refused.assert_failed(75, "lock.holder-unresponsive").assert_says("looks dead");
-    refused.assert_says(&format!("kill -CONT {pid}")).assert_says("takes over as soon as the lock is free");
+    refused.assert_says(&format!("kill -CONT {pid}")).assert_says("takes over as soon as the holder");
 }
 
 #[test]

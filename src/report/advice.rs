@@ -51,7 +51,7 @@ const ADVICE: &[Advice] = &[
     Advice { code: codes::LOCK_HELD, restart: Some("the other instance must end first."), actions: &[] },
     Advice {
         code: codes::LOCK_HOLDER_UNRESPONSIVE,
-        restart: Some("the next start takes over as soon as the lock is free."),
+        restart: Some("a start takes over as soon as the holder is known to be gone."),
         actions: &[],
     },
     Advice {

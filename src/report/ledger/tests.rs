@@ -84,3 +84,20 @@ fn a_ledger_that_cannot_be_written_still_tells_in_full() {
     assert!(written.is_err());
     assert_eq!((counted.in_full, counted.attempt.n), (true, 1));
 }
+
+#[test]
+fn a_count_at_the_end_of_its_range_is_counted_on_without_an_end() {
+    let (_dir, ledger) = ledger();
+    count(&ledger, "a", 0);
+    let text = fs::read_to_string(&ledger.path).unwrap();
+    let max = u64::MAX.to_string();
+    let forged = text
+        .replace("\"attempts\":1", &format!("\"attempts\":{max}"))
+        .replace("\"same_failure\":1", &format!("\"same_failure\":{max}"));
+    assert_ne!(forged, text);
+    fs::write(&ledger.path, forged).unwrap();
+    let counted = count(&ledger, "a", 1);
+    assert_eq!((counted.attempt.n, counted.attempt.same_failure), (u64::MAX, u64::MAX));
+    assert_eq!(ledger.before().unwrap().failures.attempts, u64::MAX);
+    assert!(ledger.clear());
+}

@@ -228,3 +228,59 @@ fn a_lease_that_lost_its_log_or_came_from_a_backup_still_has_growing_tokens() {
     fs::write(&file, backup).unwrap();
     assert!(reacquire(&config).guard().token() > token);
 }
+
+#[test]
+fn a_forged_memory_costs_nothing_and_is_healed_and_a_forged_row_costs_one_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(&dir);
+    drop(acquire(&config).unwrap());
+    let lock = relock(&config.lock_path);
+    lock.remember(u64::MAX).unwrap();
+    lock.release().unwrap();
+    let held = reacquire(&config);
+    let token = held.guard().token().get();
+    assert!(token < 1 << 55, "it followed the memory: {token}");
+    held.release().unwrap();
+    let lock = relock(&config.lock_path);
+    assert_eq!(lock.highest_token, token);
+    drop(lock);
+
+    let file = path_beside(&config.lock_path);
+    let forge = "UPDATE solostart_lease SET token = 4611686018427387903";
+    rusqlite::Connection::open(&file).unwrap().execute(forge, []).unwrap();
+    assert_eq!(code(&config), "db.corrupt");
+    let lock = relock(&config.lock_path);
+    assert_eq!(lock.highest_token, token, "the number spread");
+    drop(lock);
+    for suffix in ["", "-wal", "-shm"] {
+        let name = config.data_dir.join(format!("shop.lease.db{suffix}"));
+        let _missing = fs::rename(&name, name.with_extension("broken"));
+    }
+    let again = reacquire(&config).guard().token().get();
+    assert!(again > token && again < 1 << 55, "{again}");
+}
+
+#[test]
+fn a_lease_of_an_hour_is_refused_in_time_and_says_when_a_start_takes_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(&dir);
+    drop(acquire(&config).unwrap());
+    let file = path_beside(&config.lock_path);
+    let forge =
+        "UPDATE solostart_lease SET holder = 'x', boot_id = 'another', lock = 'other', ttl_ms = 3600000";
+    rusqlite::Connection::open(&file).unwrap().execute(forge, []).unwrap();
+    drop(relock(&config.lock_path));
+    let start = Instant::now();
+    let refused = acquire(&config).unwrap_err();
+    assert!(start.elapsed() < config.longest() + Duration::from_secs(2), "{:?}", start.elapsed());
+    assert_eq!(refused.failure_code().name, "lock.holder-unresponsive");
+    let text = told(&refused);
+    assert!(text.contains("takes over: the first start in 1 h 11 m or later"), "{text}");
+    assert!(text.contains("mv \"$f\" \"$f.broken\""), "{text}");
+
+    // The next start goes on with it, and does not begin anew.
+    let noted = || relock(&config.lock_path).observed().unwrap().expect("nothing was noted");
+    let first = noted();
+    assert_eq!(code(&config), "lock.holder-unresponsive");
+    assert_eq!(noted(), first);
+}

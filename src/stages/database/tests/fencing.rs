@@ -167,3 +167,69 @@ async fn a_holder_whose_lease_was_restored_from_an_old_copy_rises_above_the_fenc
         site.outsider().query_row("SELECT token FROM solostart_fence", [], |row| row.get(0)).unwrap();
     assert_eq!(stored, 7);
 }
+
+#[tokio::test]
+async fn a_write_that_the_fence_refuses_ends_the_right() {
+    for damage in [
+        "UPDATE solostart_fence SET holder = 'somebody'",
+        "UPDATE solostart_fence SET token = 9223372036854775807",
+        "DELETE FROM solostart_fence",
+    ] {
+        let (site, start) = (Site::new(), holder(5));
+        let database = site.stage.start(start.cx.clone(), ()).await.unwrap();
+        site.outsider().execute(damage, []).unwrap();
+        assert!(start.cx.worker().check().is_ok(), "{damage}");
+        let refused = insert(&database, 1).await.unwrap_err();
+        assert!(matches!(refused, DatabaseError::LockLost(_)), "{damage}: {refused}");
+        let lost = start.cx.worker().lost().await;
+        assert!(lost.reason.starts_with("the database is fenced for "), "{damage}: {lost}");
+    }
+}
+
+/// Sets the token to what neither the check nor the type of its table allows.
+fn forge(site: &Site, token: &str) {
+    let rewrite = |old: &str, new: &str| {
+        let sql = format!(
+            "PRAGMA writable_schema = on;
+             UPDATE sqlite_schema SET sql = replace(sql, '{old}', '{new}') WHERE name = 'solostart_fence';"
+        );
+        site.outsider().execute_batch(&sql).unwrap();
+    };
+    rewrite("STRICT, WITHOUT", "WITHOUT");
+    let set = format!("PRAGMA ignore_check_constraints = on; UPDATE solostart_fence SET token = {token};");
+    site.outsider().execute_batch(&set).unwrap();
+    rewrite("WITHOUT", "STRICT, WITHOUT");
+}
+
+#[tokio::test]
+async fn a_fence_whose_number_is_no_token_is_written_over_and_the_lease_not_raised() {
+    for number in ["9223372036854775807", "4611686018427387904", "0", "-1", "-9223372036854775808", "'none'"]
+    {
+        let (site, early) = (Site::new(), holder(5));
+        let first = site.stage.start(early.cx.clone(), ()).await.unwrap();
+        forge(&site, number);
+        let late = raising(6);
+        let second = site.stage.start(late.cx.clone(), ()).await.unwrap();
+        assert_eq!(late.cx.worker().token().get(), 6, "{number}");
+        assert_eq!(insert(&second, 2).await.unwrap(), 1, "{number}");
+        let refused = insert(&first, 1).await.unwrap_err();
+        assert!(matches!(refused, DatabaseError::LockLost(_)), "{number}: {refused}");
+        assert_eq!(values(&second).await, [2], "{number}");
+    }
+}
+
+#[tokio::test]
+async fn who_has_lost_the_right_writes_over_no_fence() {
+    let (site, late) = (Site::new(), holder(6));
+    let _database = site.stage.start(late.cx.clone(), ()).await.unwrap();
+    site.outsider().execute("UPDATE solostart_fence SET token = 9223372036854775807", []).unwrap();
+    let early = holder(5);
+    early.worker.lose("the lock file was replaced");
+    let refused = site.stage.start(early.cx.clone(), ()).await.unwrap_err();
+    assert_eq!(refused.failure_code(), codes::LOCK_LOST);
+    let stored: (i64, String) = site
+        .outsider()
+        .query_row("SELECT token, holder FROM solostart_fence", [], |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap();
+    assert_eq!(stored, (i64::MAX, late.cx.worker().holder().to_string()));
+}
