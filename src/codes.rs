@@ -70,6 +70,8 @@ codes! {
     DB_MIGRATION_FAILED = "db.migration-failed", Data, "A migration of the database failed";
     DB_MIGRATION_TIMEOUT = "db.migration-timeout", Config, "A migration needs more time than it was given";
     DB_SCHEMA_NEWER = "db.schema-newer", Data, "The database was written by a newer version";
+    PROCESS_LIMIT = "process.limit", OsLimit, "A limit of the operating system is reached";
+    PROCESS_FILTERED = "process.filtered", Permission, "A filter forbids what every process needs";
     HTTP_DNS = "http.dns", Unavailable, "The name of the upstream cannot be resolved";
     HTTP_CONNECT = "http.connect", Unavailable, "The upstream does not accept connections";
     HTTP_TLS = "http.tls", Unavailable, "The upstream's certificate or TLS settings are not accepted";
@@ -104,6 +106,7 @@ pub(crate) const fn of_kind(kind: ErrorKind) -> FailureCode {
         ErrorKind::Data => STAGE_DATA,
         ErrorKind::Unavailable => STAGE_UNAVAILABLE,
         ErrorKind::Software => STAGE_FAILED,
+        ErrorKind::OsLimit => PROCESS_LIMIT,
         ErrorKind::CannotCreate => STAGE_CANNOT_CREATE,
         ErrorKind::Io => STAGE_IO,
         ErrorKind::Temporary => STAGE_BUSY,

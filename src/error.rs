@@ -271,11 +271,12 @@ mod tests {
         assert!(!StageError::new(codes::DB_CORRUPT, "x").is_retryable());
     }
 
-    const KINDS: [ErrorKind; 9] = [
+    const KINDS: [ErrorKind; 10] = [
         ErrorKind::Usage,
         ErrorKind::Data,
         ErrorKind::Unavailable,
         ErrorKind::Software,
+        ErrorKind::OsLimit,
         ErrorKind::CannotCreate,
         ErrorKind::Io,
         ErrorKind::Temporary,

@@ -14,6 +14,8 @@ pub enum ErrorKind {
     Unavailable,
     /// A defect: a panic, an impossible graph, a rollback that could not finish, a lost lock.
     Software,
+    /// A limit of the operating system: open files, threads, memory, the size of files.
+    OsLimit,
     /// A file or directory cannot be created.
     CannotCreate,
     /// Reading or writing failed: a full disk, a broken device.
@@ -35,6 +37,7 @@ impl ErrorKind {
             Self::Data => 65,
             Self::Unavailable => 69,
             Self::Software => 70,
+            Self::OsLimit => 71,
             Self::CannotCreate => 73,
             Self::Io => 74,
             Self::Temporary => 75,
@@ -51,6 +54,7 @@ impl ErrorKind {
             Self::Data => "DATAERR",
             Self::Unavailable => "UNAVAILABLE",
             Self::Software => "SOFTWARE",
+            Self::OsLimit => "OSERR",
             Self::CannotCreate => "CANTCREAT",
             Self::Io => "IOERR",
             Self::Temporary => "TEMPFAIL",

@@ -111,6 +111,7 @@ mod ids;
 #[cfg(feature = "single-worker")]
 mod instance;
 mod kind;
+mod limits;
 #[cfg(feature = "single-worker")]
 mod owned;
 #[cfg(all(test, feature = "metrics"))]

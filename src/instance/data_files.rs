@@ -23,13 +23,14 @@ use std::{
 };
 
 use super::{
-    data_dir::{path_facts, quoted},
+    evidence::quoted,
     file_lock::Doubt,
     flock::{self, Attempt},
     mounts::{self, Class},
     other_names,
     private::{PRIVATE, keep_private},
     program::Program,
+    refusal,
     siblings::lock_owner,
 };
 use crate::{
@@ -65,7 +66,7 @@ impl DataFiles {
     /// `lock.held` where another instance has it, `lock.busy` where another program has it locked, `lock.unsupported`
     /// where it has another name or is mounted alone; and what the system says.
     pub(super) fn protect(&self, path: &Path) -> StageResult<()> {
-        let failed = |error: io::Error| unusable(path, &error);
+        let failed = |error: io::Error| refusal::system(path, "lock", &error);
         let path = existing(path).map_err(failed)?;
         let mut files = self.lock();
         let found = other_names::require_one(&path)?;
@@ -142,14 +143,6 @@ fn existing(path: &Path) -> io::Result<PathBuf> {
         }
         found => found,
     }
-}
-
-fn unusable(path: &Path, error: &io::Error) -> StageError {
-    let cause = format!("The data file {} cannot be locked: {error}", path.display());
-    path_facts(path)
-        .into_iter()
-        .fold(StageError::new(codes::DB_IO, cause), |failed, fact| failed.fact(fact.name, fact.value))
-        .hint(format!("See what it is: ls -lid {}", quoted(path)))
 }
 
 /// The refusal for a database that somebody else has locked. An instance is told from another program by what runs.

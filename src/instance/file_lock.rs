@@ -29,13 +29,14 @@ use rustix::io::Errno;
 use uuid::Uuid;
 
 use super::{
-    data_dir::{disk_full, is_full, not_writable, quoted, type_name},
+    data_dir::{quoted, type_name},
     flock::{self, Attempt},
     holder::{self, Content, Holder, Observed},
     lease::record::lock_name,
     mounts::Mount,
     private::keep_private,
     program::Occupant,
+    refusal,
 };
 use crate::{
     codes,
@@ -316,14 +317,12 @@ fn changed(what: &str) -> Doubt {
 
 fn cannot_open(path: &Path, error: &io::Error) -> StageError {
     match Errno::from_io_error(error) {
-        Some(Errno::LOOP) => not_a_file(path, "symbolic link"),
+        // Also for a circle on the way to it; this one is a link itself.
+        Some(Errno::LOOP) if let Ok(target) = std::fs::read_link(path) => {
+            not_a_file(path, "symbolic link").fact("leads to", target.display().to_string())
+        }
         Some(Errno::ISDIR) => not_a_file(path, "directory"),
         Some(Errno::NXIO | Errno::NODEV) => not_a_file(path, "socket or a device"),
-        Some(Errno::ACCESS | Errno::PERM | Errno::ROFS) => {
-            // A file that cannot be created is a matter of the directory.
-            let parent = path.parent().unwrap_or(path);
-            not_writable(if path.exists() { path } else { parent }, error)
-        }
         _ => broken(path, error),
     }
 }
@@ -361,15 +360,9 @@ fn unsupported(path: &Path, mount: &Mount, error: &io::Error) -> StageError {
         .hint("Keep the lock on a local disk or a named volume (ext4, xfs, btrfs, zfs)")
 }
 
-/// Reading or writing failed, or a look at the file did.
+/// Opening, reading or writing failed, or a look at the file did.
 fn broken(path: &Path, error: &io::Error) -> StageError {
-    if is_full(error) {
-        return disk_full(path, error);
-    }
-    let cause = format!("The lock file {} cannot be used: {error}", path.display());
-    StageError::new(codes::DB_IO, cause)
-        .fact("lock file", path.display().to_string())
-        .hint("Look for errors of the disk: dmesg | tail")
+    refusal::system(path, "use the lock file", error)
 }
 
 #[cfg(test)]

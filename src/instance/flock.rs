@@ -77,11 +77,6 @@ pub(super) fn open_to_read(path: &Path) -> io::Result<File> {
     Ok(File::from(rustix::fs::open(path, flags, Mode::empty())?))
 }
 
-/// How many bytes this process may still write to the file system of `path`.
-pub(super) fn free_space(path: &Path) -> io::Result<u64> {
-    fs2::available_space(path)
-}
-
 /// Looks whether the lock is held for as long as the file that it returns is open.
 #[cfg(test)]
 pub(super) fn looking(path: &Path) -> File {

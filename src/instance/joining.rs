@@ -23,14 +23,15 @@ use super::{
         taking::{Applicant, Taken, describe, take},
         view::{LeaseView, in_words},
     },
+    refusal,
     sharing::{self, Reach, Surroundings},
     worker_mode::{HeldWorker, WorkerConfig, interrupted},
 };
 use crate::{
     clock::boot_time,
-    codes,
     contract::guard::{GuardKeeper, WorkerGuard},
-    error::{ErrorKind, StageError, StageResult},
+    error::StageResult,
+    limits::no_thread,
 };
 
 /// Where one instance tries to become the only worker.
@@ -79,6 +80,9 @@ impl<'a> Site<'a> {
             // As it is now: something may have been mounted since the last try.
             let surroundings = Surroundings::default();
             let mount = surroundings.mount_of(open, &self.lock_path);
+            if mount.kind == "unknown" {
+                refusal::descriptors_left("It cannot be seen which file system the lock file is on")?;
+            }
             reach.set(surroundings.reach(&mount));
             sharing::require(&mount, reach.get(), &self.lock_path, prefix, allowed)?;
             Ok(mount)
@@ -157,7 +161,7 @@ impl<'a> Site<'a> {
         let keeper = Arc::new(GuardKeeper::held_by(self.config.instance));
         let guard = keeper.guard();
         let lease = LeaseKeeper::start(lease, sent.boot, times, Arc::clone(&keeper))
-            .map_err(|error| no_thread(&error))?;
+            .map_err(|error| no_thread(&error, "the locks"))?;
         let data = DataFiles::default();
         keeper.protect_with({
             let data = data.clone();
@@ -165,8 +169,8 @@ impl<'a> Site<'a> {
         });
         let (identity, watched) = (lock.identity.clone(), data.clone());
         let verify = move || identity.verify().and_then(|()| watched.verify());
-        let heartbeat =
-            Heartbeat::start(verify, keeper, heartbeat::INTERVAL).map_err(|error| no_thread(&error))?;
+        let heartbeat = Heartbeat::start(verify, keeper, heartbeat::INTERVAL)
+            .map_err(|error| no_thread(&error, "the locks"))?;
         Ok(Joined::Held { heartbeat, lease, data, guard, took_over })
     }
 
@@ -186,11 +190,6 @@ impl<'a> Site<'a> {
 pub(super) fn give_back(lock: FileLock) {
     // There is a failure to report already, and the lock is free either way.
     let _description_stays = lock.release();
-}
-
-fn no_thread(error: &std::io::Error) -> StageError {
-    let cause = format!("The threads that keep the lock cannot be started: {error}");
-    StageError::new(codes::STAGE_FAILED, cause).kind(ErrorKind::Temporary)
 }
 
 /// Who was replaced, and how we know that he is dead.

@@ -31,6 +31,11 @@ pub(super) struct Mount {
     /// The file system's type, for instance `ext4` or `fuse.sshfs`.
     pub(super) kind: String,
     pub(super) read_only: bool,
+    /// Whether the file system gave up by itself: nobody mounted it read-only, and it takes no more writes. `ext4` does
+    /// so after an error (`errors=remount-ro` in ext4(5)); from Linux 6.15 it says so with an option of its own.
+    pub(super) gave_up: bool,
+    /// What is mounted: a device, where there is one.
+    pub(super) source: String,
 }
 
 /// How far a file system's locks can be trusted to be seen by every other instance.
@@ -48,7 +53,8 @@ impl Mount {
     /// Stands for a mount that is not in the list, or for a list that cannot be read.
     pub(super) fn unknown(point: PathBuf) -> Self {
         let kind = "unknown".to_owned();
-        Self { id: 0, device: (0, 0), root: PathBuf::new(), point, kind, read_only: false }
+        let (root, source) = (PathBuf::new(), String::new());
+        Self { id: 0, device: (0, 0), root, point, kind, read_only: false, gave_up: false, source }
     }
 
     pub(super) fn class(&self) -> Class {
@@ -132,22 +138,30 @@ fn parse_line(line: &[u8]) -> Option<Mount> {
     // Six fields, then any number of optional ones up to a lone hyphen, then three more.
     let end_of_optional = fields.iter().skip(6).position(|field| field == b"-")? + 6;
     let &[id, _parent, device, root, point, options, ..] = fields.as_slice() else { return None };
-    let &[_hyphen, kind, _source, super_options, ..] = fields.get(end_of_optional..)? else { return None };
+    let &[_hyphen, kind, source, super_options, ..] = fields.get(end_of_optional..)? else { return None };
     let (major, minor) = std::str::from_utf8(device).ok()?.split_once(':')?;
-    let read_only = |options: &[u8]| options.split(|&byte| byte == b',').any(|option| option == b"ro");
+    let has = |options: &[u8], wanted: &[&[u8]]| {
+        options.split(|&byte| byte == b',').any(|one| wanted.contains(&one))
+    };
+    let (of_mount, of_system) = (has(options, &[b"ro"]), has(super_options, &[b"ro"]));
+    let kind = unescape(kind).into_string().ok()?;
+    let gave_up = has(super_options, &[b"emergency_ro", b"shutdown"])
+        || (of_system && !of_mount && LOCAL.contains(&kind.as_str()));
     Some(Mount {
         id: std::str::from_utf8(id).ok()?.parse().ok()?,
         device: (major.parse().ok()?, minor.parse().ok()?),
         root: unescape(root).into(),
         point: unescape(point).into(),
-        kind: unescape(kind).into_string().ok()?,
-        read_only: read_only(options) || read_only(super_options),
+        kind,
+        read_only: of_mount || of_system,
+        gave_up,
+        source: unescape(source).to_string_lossy().into_owned(),
     })
 }
 
 /// Undoes the kernel's escapes: a blank, tab, line feed or backslash is written as `\` and three octal
 /// digits.
-fn unescape(field: &[u8]) -> OsString {
+pub(super) fn unescape(field: &[u8]) -> OsString {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field;
     while let [first, tail @ ..] = rest {

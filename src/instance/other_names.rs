@@ -15,8 +15,8 @@ use rustix::{
 };
 
 use super::{
-    data_dir::{mount_at, quoted, type_name},
-    mounts,
+    evidence::{mount_at, quoted, type_name},
+    mounts, refusal,
 };
 use crate::{
     codes,
@@ -38,11 +38,9 @@ pub(super) fn with_companions(database: &Path) -> impl Iterator<Item = PathBuf> 
 /// Refuses a database that has another name, or that is mounted without its directory. `path` has no links in it.
 ///
 /// # Errors
-/// `lock.unsupported`; `db.io` where the file cannot be looked at.
+/// `lock.unsupported`; and what the system says.
 pub(crate) fn require_one(path: &Path) -> StageResult<Metadata> {
-    let failed = |error: io::Error| {
-        StageError::new(codes::DB_IO, format!("cannot look at {}: {error}", path.display()))
-    };
+    let failed = |error: io::Error| refusal::system(path, "look at", &error);
     let found = fs::symlink_metadata(path).map_err(failed)?;
     if !found.is_file() {
         let cause = format!("The data file {} is a {}.", path.display(), type_name(&found));

@@ -9,7 +9,7 @@ use std::{
 
 use rustix::process::geteuid;
 
-use super::data_dir::quoted;
+use super::evidence::quoted;
 
 /// The mode of a new file.
 pub(super) const PRIVATE: u32 = 0o600;

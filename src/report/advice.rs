@@ -228,6 +228,7 @@ fn reason(kind: ErrorKind) -> &'static str {
         ErrorKind::Data => "the data stays as it is until somebody mends or replaces it.",
         ErrorKind::Unavailable => "the other side may answer later.",
         ErrorKind::Software => "this needs a corrected version of the program.",
+        ErrorKind::OsLimit => "the limit is the same on every start.",
         ErrorKind::CannotCreate => "the place for it must be made first.",
         ErrorKind::Io => "once there is space and the device works.",
         ErrorKind::Temporary => "it was busy or slow, and that may have passed.",

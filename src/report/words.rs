@@ -99,11 +99,12 @@ fn capitalised(text: &str) -> String {
 
 /// The exit code as the verdict line says it.
 pub(super) fn exit(code: u8) -> String {
-    const KINDS: [ErrorKind; 9] = [
+    const KINDS: [ErrorKind; 10] = [
         ErrorKind::Usage,
         ErrorKind::Data,
         ErrorKind::Unavailable,
         ErrorKind::Software,
+        ErrorKind::OsLimit,
         ErrorKind::CannotCreate,
         ErrorKind::Io,
         ErrorKind::Temporary,

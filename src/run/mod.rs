@@ -8,7 +8,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::{
     cli::{self, Request},
-    codes::{GRAPH_INVALID, STAGE_FAILED, STARTUP_INTERRUPTED},
+    codes::{GRAPH_INVALID, STARTUP_INTERRUPTED},
     contract::{
         outcome::{StartupError, StopReport},
         panic::{contain, note_places},
@@ -16,6 +16,7 @@ use crate::{
     engine::running::broken,
     error::{ErrorKind, StageError, StageResult},
     instance::sharing::Surroundings,
+    limits::no_thread,
     report::{Identity, Report, Stalled, Words},
     settings::Env,
     startup::{Ready, Startup, WorkerMode},
@@ -108,7 +109,11 @@ pub fn run(name: &str, plan: impl FnOnce(&mut Startup) -> StageResult<()>) -> Ex
     let looking = reporter.begin_to_look_back();
     let request = StopRequest::listen(reporter.clone());
     // Made while the ledger is read, of which it needs nothing.
-    let runtime = runtime();
+    // It panics where no thread can be had, which the one for the signals has found out.
+    let runtime = match &request {
+        Ok(_) => runtime(),
+        Err(error) => Err(again(error)),
+    };
     let in_vain = reporter.look_back(looking);
     let observers = Observers::hear(&mut startup, reporter.systemd());
     let exit = match planned.and_then(|()| waits::prepare(startup, in_vain.as_deref())) {
@@ -155,8 +160,8 @@ fn started(
     reporter.warn(&ready.warnings, about.shortened.as_ref());
     let lived = match (request, runtime) {
         (Ok(request), Ok(runtime)) => live(ready, request, reporter, places, runtime),
-        (Err(error), _) => Err(broken_by("signal handlers", io::Error::new(error.kind(), error.to_string()))),
-        (Ok(_), Err(error)) => Err(broken_by("tokio runtime", error)),
+        (Err(error), _) => Err(broken_by("the signal handlers", &again(error))),
+        (Ok(_), Err(error)) => Err(broken_by("the tokio runtime", &error)),
     };
     match lived {
         Ok(report) => Exit { code: stopped(&report, reporter), holds: false },
@@ -165,9 +170,14 @@ fn started(
 }
 
 /// The operating system refuses what every process needs.
-fn broken_by(what: &str, error: io::Error) -> Box<StartupError> {
-    let error = StageError::new(STAGE_FAILED, error).fact("what", what.to_owned());
-    broken("process", error.kind(ErrorKind::Temporary))
+fn broken_by(what: &str, error: &io::Error) -> Box<StartupError> {
+    broken("process", no_thread(error, what))
+}
+
+/// The same error once more, with its number.
+fn again(error: &io::Error) -> io::Error {
+    let text = || io::Error::new(error.kind(), error.to_string());
+    error.raw_os_error().map_or_else(text, io::Error::from_raw_os_error)
 }
 
 /// From the first stage to the last stop.
@@ -190,7 +200,7 @@ fn live(
     });
     let watching = Watchdog::new(board.clone(), control, limits, request.clone(), stalled)
         .watch()
-        .map_err(|error| broken_by("watchdog thread", error))?;
+        .map_err(|error| broken_by("the watchdog", &error))?;
     let mut saying = None;
     let living = async {
         let telling = async {

@@ -56,11 +56,15 @@ impl Stderr {
     fn order(&self, order: Order) {
         let mut orders = self.0.orders.lock().unwrap_or_else(PoisonError::into_inner);
         if orders.is_none() {
-            // Where no thread can be had nobody is told, until there is one again.
             *orders = begin();
         }
-        if let Some(orders) = &*orders {
-            let _heard = orders.send(order);
+        match (&*orders, order) {
+            (Some(orders), order) => {
+                let _heard = orders.send(order);
+            }
+            // Where no thread can be had, that is what the report is about.
+            (None, Order::Write(text, _done)) => write(&text),
+            (None, Order::Show(_)) => {}
         }
     }
 }

@@ -6,10 +6,14 @@ use std::{
     net::SocketAddr,
 };
 
+use rustix::io::Errno;
+
 use super::Analysis;
 use crate::{
+    codes::PROCESS_LIMIT,
     contract::guard::LockLost,
     error::{ErrorKind, StageError},
+    limits::Limit,
 };
 
 /// What the messages of a failure name.
@@ -33,9 +37,8 @@ pub(super) fn analyse(error: &StageError) -> Option<Analysis> {
 }
 
 fn of(cause: &io::Error, named: impl FnOnce() -> Named) -> Option<Analysis> {
-    // The standard library has no kind for these.
-    if cause.raw_os_error().is_some_and(|code| [EMFILE, ENFILE].contains(&code)) {
-        return Some(analysis(ErrorKind::Config).hint("Allow more open files: `ulimits: nofile: 65536`"));
+    if let Some(limit) = Limit::behind(cause) {
+        return Some(reached(limit));
     }
     if is_name_lookup(cause) {
         return Some(
@@ -44,7 +47,14 @@ fn of(cause: &io::Error, named: impl FnOnce() -> Named) -> Option<Analysis> {
                 .hint("In Compose: the name of a service, and both services on the same network."),
         );
     }
-    of_kind(cause.kind(), named)
+    match Errno::from_io_error(cause) {
+        Some(Errno::IO) => Some(of_disk(named())),
+        Some(Errno::LOOP) => Some(
+            of_path(analysis(ErrorKind::Config), named().path, "See what is there")
+                .hint("Correct the links: they lead in a circle."),
+        ),
+        _ => of_kind(cause.kind(), named),
+    }
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "most kinds say nothing that an operator could act on")]
@@ -58,9 +68,18 @@ fn of_kind(kind: Io, named: impl FnOnce() -> Named) -> Option<Analysis> {
         Io::ReadOnlyFilesystem => {
             of_path(analysis(ErrorKind::Config), named().path, "See what is mounted there")
                 .hint("Mount that place writable: a volume, or `tmpfs:` for what need not last.")
+                .hint("Nobody made it read-only? Look for errors of the disk: dmesg | tail")
         }
         Io::StorageFull | Io::QuotaExceeded => analysis(ErrorKind::Io)
-            .hint("Free some space, or give the volume more. See which one is full: df -h"),
+            .hint("Free some space, or give the volume more. See which one is full: df -h")
+            .hint("Or no inode is left there: df -i"),
+        Io::StaleNetworkFileHandle => of_disk(named()),
+        Io::NotADirectory | Io::IsADirectory | Io::InvalidFilename => {
+            of_path(analysis(ErrorKind::Config), named().path, "See what is there")
+                .hint("Correct the path: the error says what is wrong with it.")
+        }
+        Io::ExecutableFileBusy => of_path(analysis(ErrorKind::Config), named().path, "See what is there")
+            .hint("A program that runs cannot be written: point this at a file of its own."),
         Io::ConnectionRefused
         | Io::ConnectionReset
         | Io::ConnectionAborted
@@ -78,6 +97,18 @@ const MOUNTED: &str =
 
 fn analysis(kind: ErrorKind) -> Analysis {
     Analysis::default().kind(kind)
+}
+
+fn reached(limit: Limit) -> Analysis {
+    let known = Analysis::default().code(PROCESS_LIMIT);
+    let known = limit.facts().into_iter().fold(known, |known, fact| known.fact(fact.name, fact.value));
+    limit.actions().into_iter().fold(known, Analysis::hint)
+}
+
+/// What a disk or the way to it answers: nobody's setting, most often.
+fn of_disk(named: Named) -> Analysis {
+    of_path(analysis(ErrorKind::Io), named.path, "See what is there")
+        .hint("Look for errors of the disk: dmesg | tail")
 }
 
 fn in_use(address: Option<SocketAddr>) -> Analysis {
@@ -121,10 +152,6 @@ fn is_name_lookup(cause: &io::Error) -> bool {
 
 /// What may stand around a word.
 const AROUND: [char; 7] = ['"', '\'', '`', '(', ')', ',', ';'];
-
-/// Too many open files: in this process, and in all of them. The numbers are the same on every Linux and BSD.
-const EMFILE: i32 = 24;
-const ENFILE: i32 = 23;
 
 impl Named {
     /// An error of the operating system does not say what it is about; those around it often do.

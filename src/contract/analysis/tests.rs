@@ -1,5 +1,7 @@
 use std::{io, time::Duration};
 
+use rustix::io::Errno;
+
 use super::*;
 use crate::{
     codes,
@@ -25,6 +27,10 @@ fn found(error: impl Into<StageError>) -> StageError {
 
 fn facts(error: &StageError) -> Vec<(&str, &str)> {
     error.facts().iter().map(|fact| (fact.name.as_ref(), fact.value.as_str())).collect()
+}
+
+fn number(errno: Errno) -> i32 {
+    errno.raw_os_error()
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -58,8 +64,24 @@ fn what_the_operating_system_said_decides_the_exit_code() {
         assert!(!error.actions().is_empty(), "{kind:?}");
     }
     let files = found(io::Error::from_raw_os_error(24));
-    assert_eq!(files.error_kind(), ErrorKind::Config);
-    assert!(files.actions()[0].contains("nofile"), "{:?}", files.actions());
+    assert_eq!((files.failure_code(), files.error_kind().exit_code()), (codes::PROCESS_LIMIT, 71));
+    assert!(files.actions()[0].contains("ulimit -n"), "{:?}", files.actions());
+    for (code, exit, says) in [
+        (number(Errno::IO), 74, "dmesg"),
+        (number(Errno::STALE), 74, "dmesg"),
+        (number(Errno::DQUOT), 74, "df -i"),
+        (number(Errno::NOMEM), 71, "ulimit -v"),
+        (number(Errno::FBIG), 71, "ulimit -f"),
+        (number(Errno::NAMETOOLONG), 78, "Correct the path"),
+        (number(Errno::NOTDIR), 78, "Correct the path"),
+        (number(Errno::LOOP), 78, "circle"),
+        (number(Errno::TXTBSY), 78, "a file of its own"),
+    ] {
+        let error = found(io::Error::from_raw_os_error(code));
+        let actions = error.actions().join("\n");
+        assert_eq!(error.error_kind().exit_code(), exit, "{code}: {error:?}");
+        assert!(actions.contains(says), "{code}: {actions}");
+    }
     // A name that no resolver may know: RFC 6761.
     let name = std::net::ToSocketAddrs::to_socket_addrs(&("nowhere.invalid", 80)).unwrap_err();
     assert_eq!(found(name).error_kind(), ErrorKind::Unavailable);

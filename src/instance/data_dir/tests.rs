@@ -1,7 +1,9 @@
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+
+use rustix::process::geteuid;
 
 use super::*;
-use crate::{error::ErrorKind, instance::other_process::unprivileged};
+use crate::{codes, error::StageError, instance::other_process::unprivileged};
 
 fn text(error: &StageError) -> String {
     let facts = error.facts().iter().map(|fact| format!("{}: {}", fact.name, fact.value));
@@ -9,11 +11,11 @@ fn text(error: &StageError) -> String {
 }
 
 #[test]
-fn the_last_part_of_the_path_is_created_for_owner_and_group() {
+fn the_last_part_of_the_path_is_created_for_its_owner_alone() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     prepare(&data).unwrap();
-    assert_eq!(fs::metadata(&data).unwrap().permissions().mode() & 0o027, 0);
+    assert_eq!(fs::metadata(&data).unwrap().permissions().mode() & 0o077, 0);
     prepare(&data).unwrap();
 }
 
@@ -32,9 +34,18 @@ fn what_is_not_a_directory_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("file"), "").unwrap();
     symlink("nowhere", dir.path().join("dangling")).unwrap();
-    for name in ["file", "file/data", "dangling"] {
-        let error = prepare(&dir.path().join(name)).unwrap_err();
+    symlink("circle", dir.path().join("circle")).unwrap();
+    for (name, does) in [
+        ("file", "/file.old && "),
+        ("file/data", "/file.old && "),
+        ("dangling", "/nowhere"),
+        ("circle", "namei -l "),
+    ] {
+        let path = dir.path().join(name);
+        let error = prepare(&path).unwrap_err();
         assert_eq!(error.failure_code(), codes::DB_DIR_MISSING, "{name}");
+        assert!(text(&error).contains(does), "{name}: {}", text(&error));
+        assert!(inspect(&path).is_err(), "{name}");
     }
 }
 
@@ -68,29 +79,25 @@ fn a_directory_that_is_not_ours_to_write_says_whose_it_is() {
 }
 
 #[test]
-fn a_read_only_mount_is_a_matter_of_the_mount_and_not_of_the_owner() {
+fn a_path_that_is_too_long_for_the_kernel_is_a_matter_of_the_settings() {
     let dir = tempfile::tempdir().unwrap();
-    let error = not_writable(dir.path(), &Errno::ROFS.into());
-    assert_eq!(error.error_kind(), ErrorKind::Permission);
-    assert!(text(&error).contains("Remove `:ro`") && !text(&error).contains("chown"), "{error:?}");
+    let error = prepare(&dir.path().join("d".repeat(256))).unwrap_err();
+    assert_eq!((error.failure_code(), error.error_kind().exit_code()), (codes::ENV_INVALID, 78));
+    assert!(text(&error).contains("the longest part has 256"), "{error:?}");
 }
 
 #[test]
-fn an_error_of_the_disk_is_not_called_a_permission() {
+fn a_directory_on_the_way_that_may_not_be_entered_is_the_one_that_is_named() {
     let dir = tempfile::tempdir().unwrap();
-    assert_eq!(not_writable(dir.path(), &Errno::IO.into()).error_kind(), ErrorKind::Io);
-    assert_eq!(missing(dir.path(), &Errno::NOSPC.into()).failure_code(), codes::DB_DISK_FULL);
-}
-
-#[test]
-fn free_space_is_told_in_a_readable_unit() {
-    for (bytes, expected) in [
-        (0, "0 bytes free"),
-        (1023, "1023 bytes free"),
-        (1536, "1.5 KiB free"),
-        (1 << 20, "1.0 MiB free"),
-        (44_238_110_720, "41.1 GiB free"),
-    ] {
-        assert_eq!(free(bytes), expected);
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o700)).unwrap();
+    let data = dir.path().join("data");
+    fs::create_dir(&data).unwrap();
+    if !geteuid().is_root() {
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o600)).unwrap();
     }
+    let error = unprivileged(|| prepare(&data).unwrap_err());
+    assert_eq!(error.failure_code(), codes::DB_NOT_WRITABLE, "{error:?}");
+    let shown = dir.path().display().to_string();
+    assert!(error.actions()[0].contains("chmod ") && error.actions()[0].ends_with(&shown), "{error:?}");
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o700)).unwrap();
 }

@@ -2,20 +2,18 @@
 
 use std::{io, path::Path};
 
-use rustix::{
-    fs::{Access, AtFlags, CWD},
-    io::Errno,
-};
-
 use super::{
-    store::StoreError,
+    store::{Said, StoreError},
     taking::{Unclear, describe},
     view::in_words,
 };
 use crate::{
-    codes,
+    codes::{self, FailureCode},
     error::StageError,
-    instance::data_dir::{disk_full, not_writable, path_facts, quoted},
+    instance::{
+        evidence::quoted,
+        refusal::{of_sqlite, system},
+    },
 };
 
 /// The failure of using the lease at `path`. Every doubt about it means "not held" (invariant 7).
@@ -26,11 +24,8 @@ pub(crate) fn failure(error: &StoreError, path: &Path) -> StageError {
         StoreError::Busy => StageError::new(codes::DB_BUSY, cause)
             .fact("lease", path.display().to_string())
             .hint(format!("End the program that keeps it to itself: fuser -v {}", quoted(path))),
-        StoreError::Full(_) => disk_full(path, &io::Error::from(Errno::NOSPC)),
-        StoreError::NotWritable(_) => {
-            let (place, errno) = unwritable(path);
-            not_writable(place, &errno.into())
-        }
+        StoreError::Full(said) => asked(said, codes::DB_DISK_FULL, &cause, path),
+        StoreError::NotWritable(said) | StoreError::Failed(said) => asked(said, codes::DB_IO, &cause, path),
         StoreError::Unsupported(_) => StageError::new(codes::LOCK_UNSUPPORTED, cause)
             .fact("lease", path.display().to_string())
             .hint(format!("See what it is: ls -lid {}", quoted(path)))
@@ -38,15 +33,20 @@ pub(crate) fn failure(error: &StoreError, path: &Path) -> StageError {
         StoreError::Changed(_) => StageError::new(codes::LOCK_REPLACED, cause)
             .fact("lease", path.display().to_string())
             .hint("Find out who replaces files in that directory, such as a backup that is being restored"),
-        StoreError::Failed(_) => {
-            let failed = StageError::new(codes::DB_IO, cause).fact("lease", path.display().to_string());
-            let about = path_facts(path.parent().unwrap_or(path));
-            about
-                .into_iter()
-                .fold(failed, |failed, fact| failed.fact(fact.name, fact.value))
-                .hint("Look for errors of the disk: dmesg | tail")
-                .hint("Look for limits on the size of files: ulimit -f")
-        }
+    }
+}
+
+/// What the operating system said, or says when it is asked because `SQLite` kept it to itself. Where neither tells,
+/// the failure is `unknown`.
+fn asked(said: &Said, unknown: FailureCode, cause: &str, path: &Path) -> StageError {
+    let asked = match said.errno {
+        Some(errno) => system(path, "use the lease", &io::Error::from_raw_os_error(errno)),
+        None => of_sqlite(path, unknown, cause, said.sqlite.unwrap_or_default()),
+    };
+    let asked = asked.fact("lease", path.display().to_string());
+    match said.sqlite {
+        Some(_) => asked.fact("SQLite", said.text.clone()),
+        None => asked,
     }
 }
 
@@ -85,39 +85,29 @@ fn damaged(cause: String, path: &Path) -> StageError {
         .hint("Start again: a new lease is made")
 }
 
-/// Which of the file and its directory cannot be written, and why. `SQLite` says neither.
-fn unwritable(path: &Path) -> (&Path, Errno) {
-    let refused = |place: &Path| {
-        let asked = rustix::fs::accessat(CWD, place, Access::WRITE_OK, AtFlags::EACCESS);
-        asked.err().filter(|&error| error != Errno::NOENT)
-    };
-    let parent = path.parent().unwrap_or(path);
-    match (refused(path), refused(parent)) {
-        (Some(error), _) => (path, error),
-        (None, Some(error)) => (parent, error),
-        (None, None) => (path, Errno::ACCESS),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::{fs, os::unix::fs::PermissionsExt};
+
+    use rustix::io::Errno;
 
     use super::*;
     use crate::instance::other_process::unprivileged;
 
     #[test]
     fn every_failure_has_its_code_and_something_to_do_and_nothing_is_removed() {
-        let path = Path::new("/data/my shop.lease.db");
+        let dir = tempfile::tempdir().unwrap();
+        let path = &dir.path().join("my shop.lease.db");
         let text = || "text".to_owned();
         for (error, code, exit) in [
             (StoreError::Damaged(text()), "db.corrupt", 65),
             (StoreError::Changed(text()), "lock.replaced", 75),
             (StoreError::Busy, "db.busy", 75),
-            (StoreError::Full(text()), "db.disk-full", 74),
-            (StoreError::NotWritable(text()), "db.not-writable", 77),
+            (StoreError::Full(text().into()), "db.disk-full", 74),
+            (StoreError::NotWritable((&io::Error::from(Errno::ACCESS)).into()), "db.not-writable", 77),
+            (StoreError::Failed((&io::Error::from(Errno::MFILE)).into()), "process.limit", 71),
             (StoreError::Unsupported(text()), "lock.unsupported", 78),
-            (StoreError::Failed(text()), "db.io", 74),
+            (StoreError::Failed((&io::Error::from(Errno::IO)).into()), "db.io", 74),
         ] {
             let failed = failure(&error, path);
             assert_eq!(
@@ -143,14 +133,30 @@ mod tests {
     }
 
     #[test]
-    fn the_place_that_cannot_be_written_is_found_out() {
+    fn the_place_that_cannot_be_written_is_found_out_and_what_sqlite_said_is_kept() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("shop.lease.db");
+        let said = || {
+            let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN);
+            StoreError::from(rusqlite::Error::SqliteFailure(code, Some("unable to open".to_owned())))
+        };
+        let facts = |failed: &StageError| format!("{:?}", failed.facts());
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o555)).unwrap();
-        let (place, _) = unprivileged(|| unwritable(&path));
-        assert_eq!(place, dir.path());
+        let failed = unprivileged(|| failure(&said(), &path));
+        assert_eq!(failed.failure_code(), codes::DB_NOT_WRITABLE);
+        assert!(facts(&failed).contains(&format!("{}, owner", dir.path().display())), "{failed:?}");
+        assert!(facts(&failed).contains("unable to open (SQLite's code 14)"), "{failed:?}");
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
         fs::write(&path, "").unwrap();
-        let (place, errno) = unprivileged(|| unwritable(&path));
-        assert_eq!((place, errno), (path.as_path(), Errno::ACCESS));
+        let log = dir.path().join("shop.lease.db-shm");
+        fs::write(&log, "").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+        fs::set_permissions(&log, fs::Permissions::from_mode(0o444)).unwrap();
+        let failed = unprivileged(|| failure(&said(), &path));
+        assert!(facts(&failed).contains(&format!("{}, owner", log.display())), "{failed:?}");
+        fs::set_permissions(&log, fs::Permissions::from_mode(0o666)).unwrap();
+        let failed = unprivileged(|| failure(&said(), &path));
+        assert_eq!(failed.failure_code(), codes::DB_IO, "nothing is in its way: {failed:?}");
+        assert!(failed.to_string().contains("unable to open (SQLite's code 14)"), "{failed}");
     }
 }

@@ -24,9 +24,10 @@ use rustix::{
 use super::store::StoreError;
 use crate::{
     instance::{
-        data_dir::{is_full, type_name},
+        evidence::{denied, type_name},
         other_names::is_mounted,
         private::{PRIVATE, keep_private},
+        refusal::is_full,
     },
     owned,
 };
@@ -185,9 +186,9 @@ fn regular(found: &Metadata) -> Result<(), StoreError> {
 /// The failure that an error of the operating system stands for.
 pub(super) fn failed(error: &io::Error) -> StoreError {
     match Errno::from_io_error(error) {
-        Some(Errno::ACCESS | Errno::PERM | Errno::ROFS) => StoreError::NotWritable(error.to_string()),
-        Some(_) if is_full(error) => StoreError::Full(error.to_string()),
-        Some(_) | None => StoreError::Failed(error.to_string()),
+        Some(Errno::ACCESS | Errno::PERM | Errno::ROFS) => StoreError::NotWritable(error.into()),
+        Some(_) if is_full(error) => StoreError::Full(error.into()),
+        Some(_) | None => StoreError::Failed(error.into()),
     }
 }
 
@@ -218,18 +219,18 @@ impl OpenFiles {
     /// Checks that the paths still lead to the open files, and that the next holder could open them.
     pub(super) fn verify(&mut self) -> Result<(), StoreError> {
         self.files.iter_mut().try_for_each(OpenFile::verify)?;
-        match rustix::fs::accessat(CWD, self.database(), Access::WRITE_OK, AtFlags::EACCESS) {
-            Err(Errno::ACCESS | Errno::PERM) => {
+        match denied(self.database(), Access::WRITE_OK) {
+            Some(Errno::ACCESS | Errno::PERM) => {
                 Err(StoreError::Changed("file was made read-only".to_owned()))
             }
-            Err(Errno::ROFS) if mount_of(self.database()) != self.mount => {
+            Some(Errno::ROFS) if mount_of(self.database()) != self.mount => {
                 Err(StoreError::Changed("file was made read-only".to_owned()))
             }
             // While a file is open for writing nobody can make its mount read-only (mount(2), EBUSY). The kernel does
             // it with the whole file system where the disk fails (ext4(5), `errors=remount-ro`).
-            Err(error @ Errno::ROFS) => Err(failed(&error.into())),
-            // Old kernels cannot tell (faccessat2(2)); renewing does.
-            Ok(()) | Err(_) => Ok(()),
+            Some(error @ Errno::ROFS) => Err(failed(&error.into())),
+            // Where it cannot be told, renewing does.
+            None | Some(_) => Ok(()),
         }
     }
 }

@@ -22,7 +22,7 @@ use super::{
     file::{self, Beside, OpenFiles},
     protocol::Version,
     record::{INFO_MAX, LeaseRecord, Now},
-    store::{Claim, LeaseStore, StoreError},
+    store::{Claim, LeaseStore, Said, StoreError},
 };
 use crate::instance::holder::Holder;
 
@@ -331,18 +331,21 @@ impl From<rusqlite::Error> for StoreError {
         } else {
             error.to_string()
         };
+        let number = error.sqlite_error().map(|error| error.extended_code);
+        let numbered =
+            number.map_or_else(|| text.clone(), |number| format!("{text} (SQLite's code {number})"));
+        let said = Said { text: numbered.clone(), sqlite: number, errno: None };
         match error.sqlite_error_code() {
             Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
-                Self::Damaged(format!("is damaged: {text}"))
+                Self::Damaged(format!("is damaged: {numbered}"))
             }
             Some(
                 ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed,
             ) => Self::Busy,
-            Some(ErrorCode::DiskFull) => Self::Full(text),
-            Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => {
-                Self::NotWritable(text)
-            }
-            Some(_) => Self::Failed(text),
+            Some(ErrorCode::DiskFull) => Self::Full(said),
+            Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => Self::NotWritable(said),
+            // "Unable to open" has many reasons, and SQLite tells none of them.
+            Some(_) => Self::Failed(said),
             // A value of the wrong type or range, which only a foreign or damaged row has.
             None => Self::Damaged(format!("is damaged: {text}")),
         }

@@ -1,6 +1,6 @@
 //! Where the row of a lease is kept.
 
-use std::{path::Path, time::Duration};
+use std::{io, path::Path, time::Duration};
 
 use super::{
     protocol::{Version, Window},
@@ -62,14 +62,37 @@ pub(crate) enum StoreError {
     Busy,
     /// No space left.
     #[error("cannot be written: {0}")]
-    Full(String),
+    Full(Said),
     /// No permission, or read-only.
     #[error("cannot be written: {0}")]
-    NotWritable(String),
+    NotWritable(Said),
     /// What stands there cannot carry a lease.
     #[error("{0}")]
     Unsupported(String),
     /// Anything else.
     #[error("cannot be used: {0}")]
-    Failed(String),
+    Failed(Said),
+}
+
+/// What the operating system or `SQLite` said, with its number.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{text}")]
+pub(crate) struct Said {
+    pub(super) text: String,
+    /// The extended result code of `SQLite` (<https://sqlite.org/rescode.html>).
+    pub(super) sqlite: Option<i32>,
+    /// The number of the operating system's error.
+    pub(super) errno: Option<i32>,
+}
+
+impl From<&io::Error> for Said {
+    fn from(error: &io::Error) -> Self {
+        Self { text: error.to_string(), sqlite: None, errno: error.raw_os_error() }
+    }
+}
+
+impl From<String> for Said {
+    fn from(text: String) -> Self {
+        Self { text, sqlite: None, errno: None }
+    }
 }

@@ -55,9 +55,9 @@ mod tests {
         for error in [
             StoreError::Damaged(text()),
             StoreError::Busy,
-            StoreError::Full(text()),
-            StoreError::NotWritable(text()),
-            StoreError::Failed(text()),
+            StoreError::Full(text().into()),
+            StoreError::NotWritable(text().into()),
+            StoreError::Failed(text().into()),
         ] {
             assert!(!actions(&error, &place).is_empty(), "{error:?}");
         }
@@ -67,7 +67,7 @@ mod tests {
             "{silent:?}"
         );
         // Every Linux has this one, and nobody can write there.
-        let sealed = actions(&StoreError::NotWritable(text()), Path::new("/proc/shop.lease.db"));
+        let sealed = actions(&StoreError::NotWritable(text().into()), Path::new("/proc/shop.lease.db"));
         assert!(sealed.len() == 2 || !is_read_only(Path::new("/proc")), "{sealed:?}");
     }
 }

@@ -84,3 +84,16 @@ fn the_mount_of_an_open_file_is_found_in_the_list_of_the_running_kernel() {
     assert_ne!(found.kind, "unknown");
     assert!(dir.path().canonicalize().unwrap().starts_with(&found.point), "{found:?}");
 }
+
+#[test]
+fn a_file_system_that_gave_up_is_told_from_one_that_was_mounted_read_only() {
+    let gave_up = |line: &str| one(line).gave_up;
+    assert!(gave_up("1 0 7:0 / /data rw - ext4 /dev/sda1 rw,emergency_ro"), "Linux 6.15 and later");
+    assert!(gave_up("1 0 7:0 / /data rw - xfs /dev/sda1 rw,shutdown"));
+    assert!(gave_up("1 0 7:0 / /data rw - ext4 /dev/sda1 ro,errors=remount-ro"), "earlier");
+    assert!(!gave_up("1 0 7:0 / /data ro - ext4 /dev/sda1 ro"), "mount -o ro");
+    assert!(!gave_up("1 0 7:0 / /data ro - ext4 /dev/sda1 rw"), "a bind mount");
+    assert!(!gave_up("1 0 7:0 / /data rw - ext4 /dev/sda1 rw"));
+    assert!(!gave_up("1 0 7:0 / /cd rw - iso9660 /dev/sr0 ro"), "never written");
+    assert_eq!(one("1 0 7:0 / /data rw - ext4 /dev/sda1 rw").source, "/dev/sda1");
+}

@@ -239,7 +239,11 @@ pub(in crate::run) fn errno(error: &StageError, kind: ErrorKind) -> Option<i32> 
         ErrorKind::Io => Errno::IO,
         ErrorKind::Temporary => Errno::AGAIN,
         ErrorKind::Config | ErrorKind::Usage => Errno::INVAL,
-        ErrorKind::Data | ErrorKind::Unavailable | ErrorKind::Software | ErrorKind::CannotCreate => {
+        ErrorKind::Data
+        | ErrorKind::Unavailable
+        | ErrorKind::Software
+        | ErrorKind::OsLimit
+        | ErrorKind::CannotCreate => {
             return None;
         }
     };

@@ -20,14 +20,17 @@ use rusqlite::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    errors::{MIGRATION_INTERRUPTED, sqlite_failed, system_failed},
+    errors::{MIGRATION_INTERRUPTED, sqlite_failed},
     opening::Plan,
     preflight::{beside, space_for},
 };
 use crate::{
     codes::{DB_BUSY, DB_DISK_FULL},
     error::{StageError, StageResult},
-    instance::data_dir::{quoted, size},
+    instance::{
+        evidence::{quoted, size},
+        refusal,
+    },
 };
 
 /// Nobody but the service: a backup is forgotten more easily than the database.
@@ -56,7 +59,7 @@ pub(super) fn make(
     let target = beside(file, &format!(".schema-{seen}{ENDING}"));
     (plan.step)("back up".to_owned());
     enough_space(connection, plan, file)?;
-    let failed = |error: io::Error| system_failed(&error, "make the backup", &target);
+    let failed = |error: io::Error| refusal::system(&target, "make the backup", &error);
     let partial = beside(&target, UNFINISHED);
     discard(&partial).map_err(failed)?;
     OpenOptions::new().write(true).create_new(true).mode(MODE).open(&partial).map_err(failed)?;

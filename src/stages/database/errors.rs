@@ -1,20 +1,17 @@
 //! What goes wrong with a database: as applications see it, and as operators see it.
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use rusqlite::{ErrorCode, ffi};
 
 use crate::{
     codes::{
-        DB_BUSY, DB_CORRUPT, DB_DISK_FULL, DB_IO, DB_NOT_WRITABLE, FailureCode, LOCK_LOST, STAGE_FAILED,
-        STAGE_PANICKED, STARTUP_INTERRUPTED,
+        DB_BUSY, DB_CORRUPT, DB_DISK_FULL, DB_IO, DB_NOT_WRITABLE, FailureCode, LOCK_LOST, PROCESS_LIMIT,
+        STAGE_FAILED, STAGE_PANICKED, STARTUP_INTERRUPTED,
     },
     contract::guard::LockLost,
     error::{BoxError, StageError},
-    instance::data_dir::{disk_full, free_space, is_full, not_writable, path_facts, quoted},
+    instance::{evidence::quoted, refusal},
 };
 
 /// Why a call of [`Database`](super::Database) did not do its work. Nothing of it is in the database then.
@@ -86,13 +83,9 @@ impl DatabaseError {
 pub(super) const MIGRATION_INTERRUPTED: FailureCode =
     FailureCode { title: "A migration was interrupted", ..STARTUP_INTERRUPTED };
 
-/// With less than this left, a failure to write is taken as want of space: SQLite says "disk I/O error" where it
-/// finds none for the index of the log (`SQLITE_IOERR_SHMSIZE`).
-const FULL_BELOW: u64 = 64 * 1024;
-
 /// Which of SQLite's primary result codes means which failure code (<https://sqlite.org/rescode.html>).
 /// Whatever is not listed is a defect of the caller's.
-const CODES: [(ErrorCode, FailureCode); 11] = [
+const CODES: [(ErrorCode, FailureCode); 12] = [
     (ErrorCode::NotADatabase, DB_CORRUPT),
     (ErrorCode::DatabaseCorrupt, DB_CORRUPT),
     (ErrorCode::DatabaseBusy, DB_BUSY),
@@ -100,7 +93,8 @@ const CODES: [(ErrorCode, FailureCode); 11] = [
     (ErrorCode::FileLockingProtocolFailed, DB_BUSY),
     (ErrorCode::ReadOnly, DB_NOT_WRITABLE),
     (ErrorCode::PermissionDenied, DB_NOT_WRITABLE),
-    (ErrorCode::CannotOpen, DB_NOT_WRITABLE),
+    (ErrorCode::CannotOpen, DB_IO),
+    (ErrorCode::OutOfMemory, PROCESS_LIMIT),
     (ErrorCode::DiskFull, DB_DISK_FULL),
     (ErrorCode::SystemIoFailure, DB_IO),
     (ErrorCode::OperationInterrupted, STARTUP_INTERRUPTED),
@@ -109,13 +103,6 @@ const CODES: [(ErrorCode, FailureCode); 11] = [
 /// The failure code of an error of SQLite's; [`STAGE_FAILED`] where it does not say more.
 pub(super) fn code_of(error: &rusqlite::Error) -> FailureCode {
     sqlite(error).map_or(STAGE_FAILED, |(sqlite, _)| code_for(sqlite.code))
-}
-
-/// The same, told with a look at the disk that `path` is on.
-pub(super) fn code_at(error: &rusqlite::Error, path: &Path) -> FailureCode {
-    let code = code_of(error);
-    let full = code == DB_IO && free_space(path.parent().unwrap_or(path)).is_ok_and(|free| free < FULL_BELOW);
-    if full { DB_DISK_FULL } else { code }
 }
 
 /// SQLite's own text, without the statement that rusqlite adds to some errors: a migration can be pages
@@ -127,39 +114,39 @@ pub(super) fn message_of(error: &rusqlite::Error) -> String {
 
 /// An error of SQLite's while `doing` something with the file, for the operator.
 pub(super) fn sqlite_failed(error: &rusqlite::Error, doing: &str, path: &Path) -> StageError {
-    let code = code_at(error, path);
-    let message = message_of(error);
-    let failed = StageError::new(code, format!("cannot {doing}: {message}"))
-        .fact("database", path.display().to_string())
-        .fact("SQLite", sqlite(error).map_or(message, |(error, _)| error.to_string()));
+    let code = code_of(error);
+    let cause = format!("cannot {doing}: {}", message_of(error));
+    let failed = of_the_system(error, &cause, path).unwrap_or_else(|| StageError::new(code, cause));
+    let failed = failed.fact("database", path.display().to_string()).fact("SQLite", numbered(error));
     if code == DB_BUSY {
         failed
             .hint(format!("See which program uses the file: fuser -v {}", quoted(path)))
             .hint("End it, or let it finish: a `sqlite3` shell, a backup, a second service")
     } else if code == DB_CORRUPT {
         advise_recovery(failed, path)
-    } else if [DB_NOT_WRITABLE, DB_DISK_FULL, DB_IO].contains(&code) {
-        about_the_disk(failed, path)
     } else {
         failed
     }
 }
 
-/// Adds what is known about the place, and what can be done about a disk that does not take more.
-pub(super) fn about_the_disk(failed: StageError, path: &Path) -> StageError {
-    let code = failed.failure_code();
-    let failed = path_facts(path).into_iter().fold(failed, |failed, fact| failed.fact(fact.name, fact.value));
-    if code == DB_DISK_FULL {
-        failed.hint(format!(
-            "free space on it, or raise its quota: df -h {}",
-            quoted(path.parent().unwrap_or(path))
-        ))
-    } else if code == DB_IO {
-        failed
-            .hint("Look for errors of the disk: dmesg | tail")
-            .hint("Check limits on the size of files, and quotas")
-    } else {
-        failed
+/// What the kernel has to say of an error that is not about the content of the file.
+pub(super) fn of_the_system(error: &rusqlite::Error, cause: &str, path: &Path) -> Option<StageError> {
+    // "Read-only" is what SQLite says of a missing permission, and of much else.
+    let unknown = match code_of(error) {
+        DB_DISK_FULL => DB_DISK_FULL,
+        DB_NOT_WRITABLE | DB_IO | PROCESS_LIMIT => DB_IO,
+        _ => return None,
+    };
+    let number = sqlite(error).map_or(0, |(error, _)| error.extended_code);
+    Some(refusal::of_sqlite(path, unknown, cause, number))
+}
+
+/// What SQLite said, with its extended result code.
+pub(super) fn numbered(error: &rusqlite::Error) -> String {
+    let message = message_of(error);
+    match sqlite(error) {
+        Some((error, _)) => format!("{message} (SQLite's code {})", error.extended_code),
+        None => message,
     }
 }
 
@@ -169,17 +156,6 @@ pub(super) fn staged(error: DatabaseError) -> StageError {
         return lost.into_error();
     }
     StageError::new(error.failure_code(), error)
-}
-
-/// An error of the operating system's while `doing` something with the path.
-pub(super) fn system_failed(error: &io::Error, doing: &str, path: &Path) -> StageError {
-    if is_full(error) {
-        return disk_full(path, error);
-    }
-    if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) {
-        return not_writable(path, error);
-    }
-    StageError::new(DB_IO, format!("cannot {doing}: {error}")).fact("path", path.display().to_string())
 }
 
 /// What to do with a file that is damaged. The file itself is never touched by this library.

@@ -36,6 +36,32 @@ pub(super) fn fault(head: &[u8], size: u64, has_log: bool) -> Option<String> {
         .then(|| format!("it is cut off: {size} bytes, and its header says {whole}"))
 }
 
+/// What is newer in a database than the SQLite of this program reads: the number, and the highest that is known. The
+/// file is whole; it was written for another SQLite (1.3.3 and 1.3.10 there).
+pub(super) fn newer(head: &[u8]) -> Option<Newer> {
+    let head = <&[u8; LENGTH]>::try_from(head).ok().filter(|head| head.starts_with(MAGIC))?;
+    let schema = u32::from_be_bytes([head[44], head[45], head[46], head[47]]);
+    [
+        ("the format for reading", u32::from(head[19]), FORMATS),
+        ("the format for writing", u32::from(head[18]), FORMATS),
+        ("the format of its schema", schema, SCHEMA_FORMATS),
+    ]
+    .into_iter()
+    .find(|(_, found, known)| found > known)
+    .map(|(what, found, known)| Newer { what, found, known })
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Newer {
+    pub(super) what: &'static str,
+    pub(super) found: u32,
+    pub(super) known: u32,
+}
+
+/// Journal and write-ahead log.
+const FORMATS: u32 = 2;
+const SCHEMA_FORMATS: u32 = 4;
+
 /// Bytes of a file that may hold anything, as text where they are text.
 pub(super) fn shown(head: &[u8]) -> String {
     let start = &head[..head.len().min(MAGIC.len())];
@@ -81,6 +107,21 @@ mod tests {
             None,
             "old versions of SQLite did not keep the number of pages"
         );
+    }
+
+    #[test]
+    fn a_format_that_is_not_known_is_neither_damage_nor_a_permission() {
+        assert_eq!(newer(&sound()), None);
+        assert_eq!(newer(b"short"), None);
+        for (at, known) in [(18, 2), (19, 2), (47, 4)] {
+            let mut head = sound();
+            head[at] = known;
+            assert_eq!(newer(&head), None, "{at}");
+            head[at] = known + 1;
+            let found = newer(&head).unwrap();
+            assert_eq!((found.found, found.known), (u32::from(known) + 1, u32::from(known)), "{at}");
+            assert_eq!(fault(&head, 3 * 4096, false), None, "{at}: it is whole");
+        }
     }
 
     #[test]

@@ -12,14 +12,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     backup,
-    errors::{MIGRATION_INTERRUPTED, about_the_disk, code_at, message_of, printable, sqlite_failed},
+    errors::{MIGRATION_INTERRUPTED, code_of, message_of, numbered, of_the_system, printable, sqlite_failed},
     fence,
     opening::Plan,
 };
 use crate::{
-    codes::{
-        DB_DISK_FULL, DB_IO, DB_MIGRATION_FAILED, FailureCode, LOCK_LOST, STAGE_FAILED, STARTUP_INTERRUPTED,
-    },
+    codes::{DB_MIGRATION_FAILED, FailureCode, LOCK_LOST, STAGE_FAILED, STARTUP_INTERRUPTED},
     contract::state::format_elapsed,
     error::{StageError, StageResult},
 };
@@ -121,10 +119,13 @@ fn migration_failed(
     complete: usize,
     path: &Path,
 ) -> StageError {
+    let (mut of_system, mut said) = (None, String::new());
     let (code, message) = if let rusqlite_migration::Error::Hook(lost) = error {
         (refused.copied().unwrap_or(LOCK_LOST), lost.clone())
     } else if let rusqlite_migration::Error::RusqliteError { err, .. } = error {
-        (code_at(err, path), message_of(err))
+        of_system = of_the_system(err, &format!("{place}: {}", message_of(err)), path);
+        said = numbered(err);
+        (code_of(err), message_of(err))
     } else if let rusqlite_migration::Error::ForeignKeyCheck(rows) = error {
         (STAGE_FAILED, format!("{} rows would point to rows that are not there", rows.len()))
     } else {
@@ -136,16 +137,15 @@ fn migration_failed(
         STARTUP_INTERRUPTED => MIGRATION_INTERRUPTED,
         code => code,
     };
-    let failed = StageError::new(code, format!("{place}: {message}"))
+    let by_itself = of_system.is_none();
+    let failed = of_system
+        .unwrap_or_else(|| StageError::new(code, format!("{place}: {message}")))
         .fact("database", path.display().to_string())
         .fact("migration", place.to_owned())
-        .fact("SQLite", message)
+        .fact("SQLite", if said.is_empty() { message } else { said })
         .fact("schema", format!("{complete}, unchanged by this migration"));
-    match code {
-        DB_DISK_FULL | DB_IO => about_the_disk(failed, path),
-        DB_MIGRATION_FAILED => {
-            failed.hint("Start the version that ran before again, and send its developers this report")
-        }
-        _ => failed,
+    if by_itself && code == DB_MIGRATION_FAILED {
+        return failed.hint("Start the version that ran before again, and send its developers this report");
     }
+    failed
 }

@@ -32,11 +32,7 @@ use std::{
 use tokio::time::Instant;
 
 pub use self::{errors::DatabaseError, handle::Database, integrity::Integrity, migrate::Migration};
-use self::{
-    errors::{MIGRATION_INTERRUPTED, system_failed},
-    opening::Plan,
-    threads::Threads,
-};
+use self::{errors::MIGRATION_INTERRUPTED, opening::Plan, threads::Threads};
 use crate::{
     codes::{DB_MIGRATION_TIMEOUT, STAGE_FAILED, STARTUP_INTERRUPTED},
     contract::{
@@ -44,6 +40,7 @@ use crate::{
         stage::Stage,
     },
     error::{StageError, StageResult},
+    instance::refusal,
 };
 /// The crate whose types [`Database`] hands to closures, so that applications use the same version of it.
 pub use rusqlite;
@@ -175,7 +172,7 @@ impl SqliteDatabase {
     /// Absolute, because `:memory:` and other names that mean something to SQLite are files here.
     fn absolute(&self) -> StageResult<PathBuf> {
         std::path::absolute(&self.path)
-            .map_err(|error| system_failed(&error, "find the database", &self.path))
+            .map_err(|error| refusal::system(&self.path, "find the database", &error))
     }
 }
 

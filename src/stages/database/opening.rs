@@ -11,12 +11,11 @@ use rusqlite::Connection;
 use super::{
     SqliteDatabase, backup,
     claim::{Claim, Identity},
-    errors::system_failed,
     fence, integrity, migrate, open, origin, preflight,
     stamp::{self, Stamp},
     threads::{Readers, Shared},
 };
-use crate::{contract::guard::WorkerGuard, error::StageResult};
+use crate::{contract::guard::WorkerGuard, error::StageResult, instance::refusal::system};
 
 /// What the threads need to know to begin.
 pub(super) struct Plan {
@@ -72,7 +71,7 @@ pub(super) fn open_all(shared: &Arc<Shared>, plan: &Plan) -> StageResult<Opened>
         integrity::check(&connection, settings.integrity, settings.integrity_limit, &shared.cut, path)
             .map_err(|refused| looked.show(refused))?;
     }
-    stamp::forget(&looked.file).map_err(|error| system_failed(&error, "remove the stamp of", path))?;
+    stamp::forget(&looked.file).map_err(|error| system(path, "remove the stamp of", &error))?;
     open::to_write(&mut connection, path)?;
     // While it is fenced and migrated, of which a connection that reads sees what is committed.
     readers.open();
@@ -91,7 +90,7 @@ pub(super) fn open_all(shared: &Arc<Shared>, plan: &Plan) -> StageResult<Opened>
     readers.ready()?;
     let stamp = if plan.worker.is_exclusive() {
         let stamp = Stamp::begin(&connection, &looked.file);
-        Some(Arc::new(stamp.map_err(|error| system_failed(&error, "stamp the database", path))?))
+        Some(Arc::new(stamp.map_err(|error| system(path, "stamp", &error))?))
     } else {
         None
     };

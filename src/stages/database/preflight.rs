@@ -4,33 +4,35 @@
 
 use std::{
     ffi::OsString,
-    fs::{File, Metadata, OpenOptions, canonicalize, metadata, symlink_metadata},
+    fs::{File, Metadata, canonicalize, metadata, symlink_metadata},
     io::{self, ErrorKind, Read},
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
 use rustix::{
-    fs::{Access, AtFlags, CWD, accessat},
-    io::Errno,
+    fs::Access,
+    process::{getegid, geteuid},
 };
 
 use super::{
     claim::{Claim, Identity},
-    errors::{advise_recovery, system_failed},
+    errors::advise_recovery,
     header, stamp,
 };
 use crate::{
-    codes::DB_CORRUPT,
+    codes::{DB_CORRUPT, DB_DIR_MISSING, DB_SCHEMA_NEWER},
     error::{StageError, StageResult},
     instance::{
-        data_dir::{disk_full, free_space, not_writable, prepare},
+        data_dir::prepare,
+        evidence::{denied, free_space, quoted},
+        missing::dangling,
         other_names::require_one,
+        refusal,
     },
+    owned,
 };
 
-/// Owner and group; whoever backs the file up is put into the group. SQLite gives `-wal` and `-shm` the
-/// mode of the file itself.
+/// The owner alone: who can open the file for reading can lock it. SQLite gives `-wal` and `-shm` the same.
 const MODE: u32 = 0o600;
 
 /// Below this nothing is opened: the index of the log alone takes 32 KiB, and the log of a busy service 4 MiB.
@@ -61,10 +63,11 @@ pub(super) fn check(path: &Path) -> StageResult<Looked> {
         if error.kind() == ErrorKind::NotFound {
             leads_nowhere(path)
         } else {
-            system_failed(&error, "look at the database", path)
+            refusal::system(path, "look at the database", &error)
         }
     };
     let file = canonicalize(path).map_err(failed)?;
+    refusal::fits(&file)?;
     if parent(&file) != parent(path) {
         prepare(parent(&file))?;
     }
@@ -80,6 +83,9 @@ pub(super) fn check(path: &Path) -> StageResult<Looked> {
     let identity = Identity::of(&found);
     let (claim, head) = Claim::after(identity, || read(&file));
     let looked = Looked { file, identity, has_log, claim, seen: head.transpose().map_err(failed)? };
+    if let Some(newer) = looked.seen.as_ref().and_then(|(_, head)| header::newer(head)) {
+        return Err(newer_format(path, newer));
+    }
     match looked.fault() {
         None => Ok(looked),
         Some(fault) => {
@@ -135,11 +141,26 @@ fn regular(path: &Path, is_file: bool, is_dir: bool) -> StageResult<()> {
 }
 
 fn writable(path: &Path) -> StageResult<()> {
-    match accessat(CWD, path, Access::READ_OK | Access::WRITE_OK, AtFlags::EACCESS) {
-        // Kernels before 5.8 cannot tell about the effective user; opening the file will.
-        Ok(()) | Err(Errno::NOSYS) => Ok(()),
-        Err(error) => Err(not_writable(path, &error.into())),
+    match denied(path, Access::READ_OK | Access::WRITE_OK) {
+        None => Ok(()),
+        Some(error) => Err(refusal::not_writable(path, &error.into())),
     }
+}
+
+fn newer_format(path: &Path, newer: header::Newer) -> StageError {
+    let header::Newer { what, found, known } = newer;
+    StageError::new(
+        DB_SCHEMA_NEWER,
+        format!("{what} in {} is {found}, and this program's SQLite knows {known}", path.display()),
+    )
+    .fact("database", path.display().to_string())
+    .fact("format", format!("{found}; known are 1 to {known}"))
+    .fact("SQLite", rusqlite::version())
+    .hint("Start the newer version again: it has a newer SQLite")
+    .hint(format!(
+        "Or let a newer `sqlite3` copy it into a file of the old format: sqlite3 {} .dump",
+        quoted(path)
+    ))
 }
 
 /// The path of the file that SQLite keeps beside the database under this ending.
@@ -158,7 +179,7 @@ fn companions(file: &Path) -> StageResult<bool> {
         let found: Metadata = match symlink_metadata(&path) {
             Ok(found) => found,
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
-            Err(error) => return Err(system_failed(&error, "look at the database's log", &path)),
+            Err(error) => return Err(refusal::system(&path, "look at the database's log", &error)),
         };
         // Also a link is refused: SQLite never makes one.
         regular(&path, found.is_file(), found.is_dir())?;
@@ -169,19 +190,18 @@ fn companions(file: &Path) -> StageResult<bool> {
 }
 
 fn space(dir: &Path) -> StageResult<()> {
-    match free_space(dir) {
-        Ok(free) if free < LEAST_FREE => Err(disk_full(dir, &Errno::NOSPC.into())),
-        // A file system that does not tell is given the benefit of the doubt; SQLite will see.
-        Ok(_) | Err(_) => Ok(()),
-    }
+    room_for(LEAST_FREE, dir)
 }
 
 /// Refuses where fewer than `bytes` can be written beside `file`, and enough to go on after that.
 pub(super) fn space_for(bytes: u64, file: &Path) -> StageResult<()> {
-    match free_space(parent(file)) {
-        Ok(free) if free < bytes.saturating_add(LEAST_FREE) => {
-            Err(disk_full(parent(file), &Errno::NOSPC.into()))
-        }
+    room_for(bytes.saturating_add(LEAST_FREE), parent(file))
+}
+
+fn room_for(needed: u64, dir: &Path) -> StageResult<()> {
+    match free_space(dir) {
+        Ok(free) if free < needed => Err(refusal::too_little_room(dir, free, needed)),
+        // A file system that does not tell is given the benefit of the doubt; SQLite will see.
         Ok(_) | Err(_) => Ok(()),
     }
 }
@@ -189,11 +209,24 @@ pub(super) fn space_for(bytes: u64, file: &Path) -> StageResult<()> {
 /// Creates the empty file itself, because SQLite would create it readable for everyone. It never follows
 /// a link: `O_EXCL` fails on one, even on one that leads nowhere (open(2)).
 fn create(path: &Path) -> StageResult<()> {
-    let created = OpenOptions::new().write(true).create_new(true).mode(MODE).open(path);
-    created.map(drop).map_err(|error| system_failed(&error, "create the database", path))
+    let created = owned::create_new(path, MODE);
+    created.map(drop).map_err(|error| refusal::system(path, "create the database", &error))
 }
 
+/// A link to a disk that is not mounted, most often: a new database in its place would hide the old one.
 fn leads_nowhere(path: &Path) -> StageError {
-    StageError::new(DB_CORRUPT, format!("{} is a link that leads nowhere", path.display()))
-        .fact("database", path.display().to_string())
+    let refused = StageError::new(DB_DIR_MISSING, format!("{} is a link that leads nowhere", path.display()))
+        .fact("database", path.display().to_string());
+    match dangling(path) {
+        None => refused,
+        Some((_, target)) => {
+            let (user, group) = (geteuid(), getegid());
+            let mount = format!("Mount what it leads to: {}", target.display());
+            let make = format!("install -D -o {user} -g {group} -m 0600 /dev/null {}", quoted(&target));
+            refused
+                .fact("leads to", target.display().to_string())
+                .hint(mount)
+                .hint(format!("Or begin with an empty database there: {make}"))
+        }
+    }
 }

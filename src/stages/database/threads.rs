@@ -8,7 +8,6 @@
 //! checkpoint, which needs to be alone.
 
 use std::{
-    io,
     path::Path,
     sync::{
         Arc, Mutex, PoisonError,
@@ -36,6 +35,7 @@ use crate::{
     codes::STAGE_PANICKED,
     contract::panic::contain,
     error::{ErrorKind, StageError, StageResult},
+    limits::no_thread,
     stages::in_flight::soft_deadline,
 };
 
@@ -79,7 +79,7 @@ impl Threads {
                 let _done = for_thread.done.clone().drop_guard();
                 write_until_closed(&for_thread, plan, opened)
             })
-            .map_err(no_thread)?;
+            .map_err(|error| no_thread(&error, "the database"))?;
         Ok((Self { shared, writer: Mutex::new(Some(writer)) }, answer))
     }
 
@@ -195,7 +195,7 @@ impl Readers {
                         read_until_closed(&shared, &file, answer);
                     }
                 })
-                .map_err(no_thread)?;
+                .map_err(|error| no_thread(&error, "the database"))?;
             readers.threads.push(thread);
             readers.sound.push(told);
         }
@@ -275,11 +275,6 @@ fn write_until_closed(
     stamp.iter().for_each(|stamp| stamp.end());
     drop(claim);
     closed.map_err(|error| sqlite_failed(&error, "close the database", &plan.path))
-}
-
-/// The system has no thread to give: a limit on processes, most often, that others may free.
-fn no_thread(error: io::Error) -> StageError {
-    StageError::from(error).kind(ErrorKind::Temporary).hint("Raise the limit on processes and threads")
 }
 
 /// Leaves a file that needs no write-ahead log: a copy of it alone is a whole backup.

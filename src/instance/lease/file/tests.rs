@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::instance::{
     lease::{
+        failures::failure,
         sqlite::SqliteStore,
         store::LeaseStore,
         testing::{applicant, at, row, secs, take_now},
@@ -97,11 +98,13 @@ fn a_lease_that_cannot_be_written_is_a_matter_of_permission() {
     drop(take_now(open(&path), &applicant("ours"), at(secs(100))));
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o444)).unwrap();
-    let opened = unprivileged(|| SqliteStore::open(&path, PATIENCE).map(drop));
-    assert!(matches!(opened, Err(StoreError::NotWritable(_))), "{opened:?}");
+    let refused = || {
+        let opened = SqliteStore::open(&path, PATIENCE).map(drop);
+        failure(&opened.unwrap_err(), &path).failure_code().name
+    };
+    assert_eq!(unprivileged(refused), "db.not-writable");
     fs::remove_file(&path).unwrap();
-    let opened = unprivileged(|| SqliteStore::open(&path, PATIENCE).map(drop));
-    assert!(matches!(opened, Err(StoreError::NotWritable(_))), "{opened:?}");
+    assert_eq!(unprivileged(refused), "db.not-writable");
 }
 
 #[test]

@@ -113,7 +113,7 @@ fn a_row_that_is_gone_is_lost() {
 fn a_store_that_fails_is_tried_until_the_right_ends_and_the_reason_says_why() {
     let (kept, guard, store) = kept(times());
     let calls = store.state().calls;
-    store.state().failing = Some(StoreError::Full("disk full".to_owned()));
+    store.state().failing = Some(StoreError::Full("disk full".to_owned().into()));
     let start = boot_time();
     let reason = lost(&guard);
     assert_eq!(reason, "it was not renewed in time: the lease cannot be written: disk full");
@@ -203,7 +203,7 @@ fn a_token_that_cannot_be_raised_is_a_lost_right() {
 #[test]
 fn a_token_that_the_store_does_not_take_ends_the_right_although_nobody_took_it() {
     let (_kept, guard, store) = kept(idle());
-    store.state().failing = Some(StoreError::Failed("disk I/O error".to_owned()));
+    store.state().failing = Some(StoreError::Failed("disk I/O error".to_owned().into()));
     let lost = guard.raise(FencingToken::new(guard.token().get() + 1)).unwrap_err();
     assert_eq!(lost.loss, Loss::Expired, "{lost}");
     assert!(lost.to_string().contains("could not be raised") && !lost.actions().is_empty(), "{lost:?}");

@@ -6,8 +6,8 @@ use rusqlite::ffi;
 
 use super::*;
 use crate::{
-    codes::{DB_DISK_FULL, DB_IO, DB_NOT_WRITABLE, FailureCode},
-    stages::database::errors::code_at,
+    codes::{DB_DISK_FULL, DB_IO, DB_NOT_WRITABLE, FailureCode, PROCESS_LIMIT},
+    stages::database::errors::of_the_system,
 };
 
 const TMPFS: &str = "mount -t tmpfs -o size=4m none \"$DIR\"";
@@ -135,17 +135,18 @@ fn sqlites_disk_error_on_a_full_disk_is_called_a_full_disk() {
         return elsewhere::run("faults::sqlites_disk_error_on_a_full_disk_is_called_a_full_disk", TMPFS);
     };
     let error = rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_IOERR_SHMSIZE), None);
-    assert_eq!(code_at(&error, &dir.join("app.db")), DB_IO);
+    let code = || of_the_system(&error, "cannot", &dir.join("app.db")).unwrap().failure_code();
+    assert_eq!(code(), DB_IO);
     fill(&dir, 0);
-    assert_eq!(code_at(&error, &dir.join("app.db")), DB_DISK_FULL);
+    assert_eq!(code(), DB_DISK_FULL);
 }
 
 #[test]
-fn a_disk_that_refuses_to_write_is_told_from_a_full_one_and_loses_nothing() {
-    // Writing beyond the limit fails as a broken disk does; the signal that comes with it is ignored.
+fn a_limit_on_the_size_of_files_is_told_from_a_full_disk_and_loses_nothing() {
+    // SQLite says of it what it says of a broken disk; the signal that comes with it is ignored.
     const LIMIT: &str = "trap '' XFSZ; ulimit -f 2000";
     let Some(dir) = elsewhere::prepared() else {
-        let name = "faults::a_disk_that_refuses_to_write_is_told_from_a_full_one_and_loses_nothing";
+        let name = "faults::a_limit_on_the_size_of_files_is_told_from_a_full_disk_and_loses_nothing";
         return elsewhere::run(name, LIMIT);
     };
     block_on(async {
@@ -158,8 +159,8 @@ fn a_disk_that_refuses_to_write_is_told_from_a_full_one_and_loses_nothing() {
         stop(&stage, database).await;
 
         let (code, text) = refusal(&stage.clone().migrations(BIG)).await;
-        assert_eq!(code, DB_IO, "{text}");
-        assert!(text.contains("SQLite: disk I/O error") && text.contains("dmesg"), "{text}");
+        assert_eq!(code, PROCESS_LIMIT, "{text}");
+        assert!(text.contains("SQLite: disk I/O error") && text.contains("ulimit -f"), "{text}");
         let database = up(&stage).await;
         assert_eq!(count(&database).await, 2);
         stop(&stage, database).await;
@@ -210,7 +211,8 @@ fn every_answer_of_sqlites_about_the_file_has_its_code() {
         (ffi::SQLITE_BUSY_SNAPSHOT, crate::codes::DB_BUSY),
         (ffi::SQLITE_LOCKED, crate::codes::DB_BUSY),
         (ffi::SQLITE_READONLY_DBMOVED, DB_NOT_WRITABLE),
-        (ffi::SQLITE_CANTOPEN_ISDIR, DB_NOT_WRITABLE),
+        (ffi::SQLITE_CANTOPEN_ISDIR, DB_IO),
+        (ffi::SQLITE_NOMEM, PROCESS_LIMIT),
         (ffi::SQLITE_PERM, DB_NOT_WRITABLE),
         (ffi::SQLITE_INTERRUPT, crate::codes::STARTUP_INTERRUPTED),
         (ffi::SQLITE_CONSTRAINT, crate::codes::STAGE_FAILED),
