@@ -42,9 +42,12 @@ pub(super) fn missing(dir: &Path, error: &io::Error) -> StageError {
         None => refused,
     };
     let refused = match unmounted(target) {
-        Some(point) => refused
-            .fact("fstab", format!("{} is to be mounted, and is not", point.display()))
-            .hint(format!("Mount it: {}mount {}", sudo(), quoted(&point))),
+        // A directory in its place would be hidden by the mount, with all that is in it.
+        Some(point) => {
+            return refused
+                .fact("fstab", format!("{} is to be mounted, and is not", point.display()))
+                .hint(format!("Mount it: {}mount {}", sudo(), quoted(&point)));
+        }
         None if link.is_some() => refused,
         None => refused.hint(format!("In Compose, mount a named volume there: `volumes: [data:{shown}]`")),
     };

@@ -196,7 +196,7 @@ fn unlock(refused: StageError, dir: &Path, all: &[Obstacle]) -> StageError {
     refused
         .fact("attributes", "immutable or append-only: whatever the owner and mode say (chattr(1))")
         .hint(format!("Take the attribute away{whose}: {}{command}", sudo()))
-        .hint(format!("See which have one: lsattr -d {0} {0}/*", quoted(&place(dir))))
+        .hint(format!("See which have one: lsattr -a {}", quoted(&place(dir))))
 }
 
 /// The first directory on the way to `path` through which this process may not go.

@@ -151,20 +151,23 @@ fn in_use(path: &Path, doing: &str, error: &io::Error) -> StageError {
 fn too_long(path: &Path, why: impl std::fmt::Display) -> StageError {
     let length = path.as_os_str().len();
     let longest = path.iter().map(|part| part.as_bytes().len()).max().unwrap_or(0);
-    StageError::new(codes::ENV_INVALID, format!("The path {} cannot be used: {why}", path.display()))
+    StageError::new(codes::ENV_INVALID, format!("{why}: the path {}", path.display()))
         .fact("length", format!("{length} bytes, the longest part has {longest}"))
         .fact("limit", format!("{PATH_MOST} bytes for the path of a database, 255 for each part"))
         .hint("Give the data a shorter path: the variable that ends in _DATA_DIR or _DATABASE_PATH")
-        .hint("A long one can be mounted at a short one: mount --bind LONG SHORT")
+        .hint("Or mount it at a shorter one, and name that: mount --bind LONG SHORT")
 }
 
-/// Refuses a path that `SQLite` could not open.
+/// Refuses the path of a database that `SQLite` could not open. It counts what links lead to.
 pub(crate) fn fits(path: &Path) -> Result<(), StageError> {
+    let dir = fs::canonicalize(around(path));
+    let resolved = dir.ok().zip(path.file_name()).map(|(dir, name)| dir.join(name));
+    let path = resolved.as_deref().unwrap_or(path);
     let length = path.as_os_str().len();
     if length <= PATH_MOST {
         return Ok(());
     }
-    Err(too_long(path, format!("it is too long: {length} bytes, and SQLite takes {PATH_MOST}")))
+    Err(too_long(path, format!("SQLite takes {PATH_MOST} bytes, and {length} are too long")))
 }
 
 /// The failure of an operation on `path` for want of room.

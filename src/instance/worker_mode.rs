@@ -26,7 +26,7 @@ use super::{
     held::{self, Waited},
     joining::{Attempt, Site},
     lease::{self, LeaseKeeper, failures::failure, sqlite::path_beside},
-    private,
+    private, refusal,
     sharing::{self, Reach, Surroundings},
 };
 use crate::{
@@ -129,6 +129,7 @@ pub(crate) fn acquire(config: &WorkerConfig) -> StageResult<HeldWorker> {
     data_dir::prepare(&config.data_dir)?;
     let lock_dir = site.lock_path.parent().unwrap_or(Path::new("/"));
     data_dir::prepare(lock_dir)?;
+    refusal::fits(&site.lease_path)?;
     private::warn_of_wide(&config.data_dir);
     if lock_dir != config.data_dir {
         private::warn_of_wide(lock_dir);
@@ -159,7 +160,8 @@ pub(crate) fn check(config: &WorkerConfig) -> Vec<StageError> {
     let declared = declared::check(&config.prefix, &config.worker_variables, &config.lookup);
     let lock_dir = config.lock_path.parent().filter(|dir| !dir.as_os_str().is_empty());
     let lock_dir = lock_dir.unwrap_or(Path::new("."));
-    let mut found = vec![declared, data_dir::inspect(&config.data_dir)];
+    let fits = refusal::fits(&path_beside(&config.lock_path));
+    let mut found = vec![declared, data_dir::inspect(&config.data_dir), fits];
     if lock_dir != config.data_dir {
         found.push(data_dir::inspect(lock_dir));
     }

@@ -37,6 +37,8 @@ pub(crate) const CASES: &[Case] = &[
     ("db.migration-failed", mended::db_migration_failed),
     ("db.migration-timeout", db_migration_timeout),
     ("db.schema-newer", mended::db_schema_newer),
+    ("process.limit", mended::process_limit),
+    ("process.filtered", mended::process_filtered),
     ("http.dns", http_dns),
     ("http.connect", mended::http_connect),
     ("http.tls", mended::http_tls),
@@ -70,7 +72,16 @@ const SHORT_STAGE: &[(&str, &str)] = &[("SHOP_STAGE_TIMEOUT_ORDERS", "1s"), SHOR
 
 /// The service with a defect of its own, which no setting mends.
 fn fault(fault: &str, vars: &[(&str, &str)]) -> String {
-    Shop::new().fails(&[&[("SHOP_FAULT", fault)], vars].concat()).0
+    let shop = Shop::new();
+    let report = shop.fails(&[&[("SHOP_FAULT", fault)], vars].concat());
+    if report.0.contains("shop report --json") {
+        assert!(shop.does(&report, "shop report --json").contains(fault_code(&report.0)), "{}", report.0);
+    }
+    report.0
+}
+
+fn fault_code(report: &str) -> &str {
+    report.split(['[', ']']).nth(1).unwrap()
 }
 
 fn db_migration_timeout() -> String {
@@ -104,7 +115,9 @@ fn rollback_incomplete() -> String {
     let shop = Shop::new();
     let mut process = shop.up(&[("SHOP_FAULT", "stop"), SHORT_STOP[0]]);
     process.terminate();
-    Report::of(process).0
+    let report = Report::of(process);
+    shop.does(&report, "shop report --json");
+    report.0
 }
 
 fn command_refused() -> String {

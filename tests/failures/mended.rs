@@ -13,7 +13,11 @@ use crate::{
 pub(crate) fn env_invalid() -> String {
     let shop = Shop::new();
     let vars = [("SHOP_HTTP_TIMEOUT", "30"), ("SHOP_INSTANCE_MODE", "share"), ("SHOP_LOCK_WIAT", "5s")];
-    let report = shop.fails(&vars).0;
+    let report = shop.fails(&vars);
+    shop.looks(&report, "shop check");
+    shop.does(&report, "shop env");
+    report.done("Correct these variables");
+    let report = report.0;
     for right in ["write 30s", "refuse", "did you mean SHOP_LOCK_WAIT?"] {
         let told: String = report.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(told.contains(right), "no {right}: {report}");
@@ -25,8 +29,9 @@ pub(crate) fn env_invalid() -> String {
 pub(crate) fn worker_count_configured() -> String {
     let shop = Shop::new();
     let report = shop.fails(&[("WEB_CONCURRENCY", "2"), ("GUNICORN_CMD_ARGS", "--workers 4 --timeout 30")]);
-    report.paste("Set WEB_CONCURRENCY to 1");
-    report.paste("Remove -w and --workers from GUNICORN_CMD_ARGS");
+    report.done("Set WEB_CONCURRENCY to 1");
+    report.done("Remove -w and --workers from GUNICORN_CMD_ARGS");
+    shop.looks(&report, "env");
     shop.starts(&[("WEB_CONCURRENCY", "1"), ("GUNICORN_CMD_ARGS", "--timeout 30")]);
     report.0
 }
@@ -35,7 +40,7 @@ pub(crate) fn lock_held() -> String {
     let shop = Shop::new();
     let mut first = shop.up(&[]);
     let report = shop.fails(&[]);
-    let listed = shop.sh(&report.paste("ps -fp "));
+    let listed = shop.does(&report, "ps -fp ");
     assert!(listed.contains(&first.id().to_string()), "{listed}");
     first.terminate();
     assert_eq!(first.wait().code(), 0);
@@ -55,7 +60,7 @@ pub(crate) fn lock_holder_unresponsive() -> String {
         }
         shop.sh(&format!("rm -f {DATA}/shop.ledger.json"));
     };
-    shop.sh(&report.paste("kill -KILL "));
+    shop.does(&report, "kill -KILL ");
     first.wait();
     shop.starts(&[]);
     report.0
@@ -87,8 +92,8 @@ pub(crate) fn lock_unsupported() -> String {
     let shop = Shop::new();
     shop.sh(&format!("mkdir {DATA}/shop.lock"));
     let report = shop.fails(&[]);
-    assert!(shop.sh(&report.paste("ls -lid ")).contains("drwx"));
-    shop.sh(&report.paste("mv "));
+    assert!(shop.does(&report, "ls -lid ").contains("drwx"));
+    shop.does(&report, "mv ");
     shop.starts(&[]);
     report.0
 }
@@ -139,7 +144,7 @@ pub(crate) fn lock_lost() -> String {
     let first = shop.up(&[]);
     shop.sh(&format!("rm {DATA}/shop.lock"));
     let report = Report::of(first);
-    report.paste("shop lock status");
+    assert!(shop.looks(&report, "shop lock status").contains("shop.lock"));
     shop.starts(&[]);
     report.0
 }
@@ -162,7 +167,7 @@ pub(crate) fn db_not_writable() -> String {
     shop.sh(&format!("chmod 0555 {DATA}"));
     let report = Report::of(shop.run_through(powerless, &[]));
     assert!(report.0.contains("[db.not-writable]"), "{}", report.0);
-    shop.sh(&report.paste("chmod "));
+    shop.does(&report, "chmod ");
     let mut process = shop.run_through(powerless, &[]);
     process.wait_for("READY").terminate();
     assert_eq!(process.wait().code(), 0);
@@ -170,7 +175,7 @@ pub(crate) fn db_not_writable() -> String {
     let shop = Shop::new();
     shop.sh(&format!("mount --bind {DATA} {DATA}; mount -o remount,bind,ro {DATA}"));
     let report = shop.fails(&[]);
-    shop.sh(&report.paste("mount -o remount,"));
+    shop.does(&report, "mount -o remount,");
     shop.starts(&[]);
     report.0
 }
@@ -179,7 +184,7 @@ pub(crate) fn db_dir_missing() -> String {
     let shop = Shop::new();
     let there = [("SHOP_DATA_DIR", "/srv/volume/shop")];
     let report = shop.fails(&there);
-    shop.sh(&report.paste("install -d "));
+    shop.does(&report, "install -d ");
     shop.starts(&there);
     report.0
 }
@@ -194,6 +199,7 @@ pub(crate) fn db_foreign() -> String {
     fs::copy(&theirs, shop.file("shop.db")).unwrap();
     let report = shop.fails(&[]);
     assert_eq!(fs::read(shop.file("shop.db")).unwrap(), fs::read(&theirs).unwrap(), "it is left as it was");
+    report.done("Point the service at its own file");
     shop.starts(&[("SHOP_DATABASE_PATH", &format!("{DATA}/own.db"))]);
     report.0
 }
@@ -203,7 +209,7 @@ pub(crate) fn db_corrupt() -> String {
     shop.starts(&[]);
     fs::write(shop.file("shop.db"), "This is no database, but it is somebody's.").unwrap();
     let report = shop.fails(&[]);
-    shop.sh(&report.paste("cp -a "));
+    shop.does(&report, "cp -a ");
     shop.sh(&format!("test -s {DATA}.broken/shop.db; cd {DATA}; for f in shop.db*; do mv $f ../$f; done"));
     shop.starts(&[]);
     report.0
@@ -235,8 +241,9 @@ pub(crate) fn db_busy() -> String {
     ]);
     other.wait_for("the database is kept");
     let report = shop.fails(&[]);
-    let users = shop.sh(&format!("{} 2>&1", report.paste("fuser -v ")));
+    let users = shop.does(&report, "fuser -v ");
     assert!(users.contains(&other.id().to_string()), "{users}");
+    report.done("End it");
     other.kill();
     shop.starts(&[]);
     report.0
@@ -246,26 +253,65 @@ pub(crate) fn db_disk_full() -> String {
     let shop = Shop::new();
     shop.sh(&format!("cat /dev/zero > {DATA}/core 2>/dev/null || true"));
     let report = shop.fails(&[]);
-    assert!(shop.sh(&report.paste("df -h ")).contains("100%"));
+    assert!(shop.does(&report, "df -h ").contains("100%"));
+    assert!(shop.does(&report, "du -xhd1 ").contains("/srv"));
     shop.sh(&format!("rm {DATA}/core"));
     shop.starts(&[]);
     report.0
 }
 
-/// A limit on the size of files, which the kernel reports as an error of writing.
+/// A disk that does not take what it was given.
 pub(crate) fn db_io() -> String {
     let shop = Shop::new();
-    let limited = ["sh", "-c", "trap '' XFSZ; ulimit -f 16; exec \"$0\""];
-    let report = Report::of(shop.run_through(&limited, &[]));
+    let report = Report::of(shop.run_through(&filtered("fsync", "EIO"), &[]));
+    shop.does(&report, "dmesg | tail");
     shop.starts(&[]);
     report.0
+}
+
+/// What starts a program under a filter that answers `call` with `error`.
+fn filtered(call: &'static str, error: &'static str) -> [&'static str; 4] {
+    ["python3", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/filter.py"), call, error]
+}
+
+pub(crate) fn process_filtered() -> String {
+    let shop = Shop::new();
+    for call in ["faccessat2", "statx", "openat2"] {
+        let mut process = shop.run_through(&filtered(call, "EPERM"), &[]);
+        process.wait_for("READY").terminate();
+        assert_eq!(process.wait().code(), 0, "{call}");
+    }
+    let report = Report::of(shop.run_through(&filtered("clone3", "EPERM"), &[]));
+    // Without the filter is what all of them come to.
+    report.done("seccomp=unconfined");
+    shop.starts(&[]);
+    report.0
+}
+
+/// The size of files, and the descriptors of a process. What raises them is pasted into the shell that starts it.
+pub(crate) fn process_limit() -> String {
+    let limited = |limit: &str, raise: &str| format!("trap '' XFSZ; ulimit -S {limit}; {raise} exec \"$0\"");
+    let raised = |limit: &str, says: &str| {
+        let shop = Shop::new();
+        let report = Report::of(shop.run_through(&["sh", "-ec", &limited(limit, "")], &[]));
+        assert!(report.0.contains("[process.limit]") && report.text().contains(says), "{}", report.0);
+        let raise = report.done("ulimit -");
+        let mut process = shop.run_through(&["sh", "-ec", &limited(limit, &format!("{raise};"))], &[]);
+        process.wait_for("READY").terminate();
+        assert_eq!(process.wait().code(), 0);
+        report.0
+    };
+    for descriptors in ["-n 12", "-n 13", "-n 16", "-n 18"] {
+        raised(descriptors, "Too many open files");
+    }
+    raised("-f 16", "size of files")
 }
 
 pub(crate) fn db_migration_failed() -> String {
     let shop = Shop::new();
     shop.starts(&[("SHOP_FAULT", "same-customer")]);
     let report = shop.fails(&[("SHOP_FAULT", "newer")]);
-    report.paste("Start the version that ran before");
+    report.done("Start the version that ran before");
     shop.starts(&[]);
     report.0
 }
@@ -274,7 +320,7 @@ pub(crate) fn db_schema_newer() -> String {
     let shop = Shop::new();
     shop.starts(&[("SHOP_FAULT", "newer")]);
     let report = shop.fails(&[]);
-    report.paste("tart the newer version again");
+    report.done("tart the newer version again");
     shop.starts(&[("SHOP_FAULT", "newer")]);
     report.0
 }
@@ -283,7 +329,7 @@ pub(crate) fn http_connect() -> String {
     let shop = Shop::new();
     let vars = [("SHOP_HTTP_PROBE_URL", "http://127.0.0.1:9/health"), ("SHOP_HTTP_RETRY_BUDGET", "1s")];
     let report = shop.fails(&vars);
-    report.paste("curl -v http://127.0.0.1:9");
+    shop.looks(&report, "curl -v http://127.0.0.1:9");
     let url = format!("http://127.0.0.1:{}/health", upstream(b"HTTP/1.1 204 No Content\r\n\r\n"));
     shop.starts(&[("SHOP_HTTP_PROBE_URL", &url)]);
     report.0
@@ -293,7 +339,8 @@ pub(crate) fn http_tls() -> String {
     let shop = Shop::new();
     let port = upstream(b"HTTP/1.1 204 No Content\r\n\r\n");
     let report = shop.fails(&[("SHOP_HTTP_PROBE_URL", &format!("https://127.0.0.1:{port}/health"))]);
-    report.paste("openssl s_client -connect 127.0.0.1:");
+    shop.looks(&report, "openssl s_client -connect 127.0.0.1:");
+    report.done("the URL begins with http://");
     shop.starts(&[("SHOP_HTTP_PROBE_URL", &format!("http://127.0.0.1:{port}/health"))]);
     report.0
 }
@@ -302,7 +349,7 @@ pub(crate) fn http_status() -> String {
     let shop = Shop::new();
     let wrong = upstream(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n");
     let report = shop.fails(&[("SHOP_HTTP_PROBE_URL", &format!("http://127.0.0.1:{wrong}/health"))]);
-    assert!(shop.sh(&format!("{} 2>&1", report.paste("curl -v http://"))).contains("404"));
+    assert!(shop.does(&report, "curl -v http://").contains("404"));
     let right = upstream(b"HTTP/1.1 204 No Content\r\n\r\n");
     shop.starts(&[("SHOP_HTTP_PROBE_URL", &format!("http://127.0.0.1:{right}/health"))]);
     report.0

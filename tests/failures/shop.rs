@@ -9,7 +9,7 @@ use std::{
 use rustix::process::geteuid;
 use solostart::testing::Process;
 
-use crate::support;
+use crate::{advice, support};
 
 /// The data, as the service sees it. Every system has the directory above it.
 pub(crate) const DATA: &str = "/srv/shop";
@@ -114,6 +114,36 @@ impl Shop {
         Process::start(&mut self.command(&[&[shop.to_str().unwrap()], arguments].concat(), &[]))
     }
 
+    /// Pastes what the report says from `begin` on, and returns what it prints. It must succeed.
+    #[track_caller]
+    pub(crate) fn does(&self, report: &Report, begin: &str) -> String {
+        let command = report.done(begin);
+        self.sh(&format!("{}\n{{ {command}\n}} 2>&1", self.programs()))
+    }
+
+    /// The same for what only looks: it prints something, and its exit code says what it saw.
+    #[track_caller]
+    pub(crate) fn looks(&self, report: &Report, begin: &str) -> String {
+        let command = report.done(begin);
+        let seen = self.sh(&format!("{}\n{{ {command}\n}} 2>&1 || true", self.programs()));
+        assert!(!seen.is_empty() && !seen.contains("not found"), "{command}: {seen}");
+        seen
+    }
+
+    /// What the operator has: the service by its name, and `sudo`, which root needs not and not every machine has.
+    fn programs(&self) -> String {
+        let shop = support::example("shop");
+        format!("command -v sudo >/dev/null || sudo() {{ \"$@\"; }}\nshop() {{ {} \"$@\"; }}", shop.display())
+    }
+
+    /// The service as another user, who need not be able to reach the program by its path.
+    pub(crate) fn run_as(&self, user: u32, vars: &[(&str, &str)]) -> Process {
+        let other = format!(
+            "exec 9<\"$0\"; exec setpriv --reuid {user} --regid {user} --clear-groups /proc/self/fd/9"
+        );
+        self.run_through(&["sh", "-ec", &other], vars)
+    }
+
     /// What a shell does there.
     #[track_caller]
     pub(crate) fn sh(&self, script: &str) -> String {
@@ -145,23 +175,43 @@ impl Report {
         let lines: Vec<&str> = ended.stderr.lines().collect();
         let rules: Vec<usize> = (0..lines.len()).filter(|&at| lines[at] == rule).collect();
         assert!(rules.len() >= 3 && ended.code() != 0, "no block:\n{}", ended.stderr);
-        let block = lines[rules[0]..=rules[2]].iter().map(|line| format!("{line}\n")).collect();
+        let block: String = lines[rules[0]..=rules[2]].iter().map(|line| format!("{line}\n")).collect();
+        advice::note_report(&block);
         Self(block)
     }
 
-    /// What stands under `Do this` from `begin` to the end of the line: what an operator would paste.
+    /// The whole report in one line.
+    pub(crate) fn text(&self) -> String {
+        self.0.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    /// The same as [`paste`](Self::paste), for what is done then as it stands.
+    #[track_caller]
+    pub(crate) fn done(&self, begin: &str) -> String {
+        let pasted = self.paste(begin);
+        advice::note_done(&self.0, &pasted);
+        pasted
+    }
+
+    /// What stands under `Do this` from `begin` to the end of the action: what an operator would paste.
     #[track_caller]
     pub(crate) fn paste(&self, begin: &str) -> String {
-        let actions = self.0.split("Do this\n").nth(1).and_then(|rest| rest.split("\n\n").next());
-        let line = actions.and_then(|actions| actions.lines().find(|line| line.contains(begin)));
-        let line = line.unwrap_or_else(|| panic!("no line with {begin} to paste:\n{}", self.0));
-        line[line.find(begin).unwrap()..].to_owned()
+        let actions = advice::actions(&self.0);
+        // A command stands behind a colon; the same letters may be in a word before it.
+        let command = format!(": {begin}");
+        let action = actions.iter().find(|action| action.contains(&command));
+        if let Some(action) = action {
+            return action[action.find(&command).unwrap() + 2..].to_owned();
+        }
+        let action = actions.iter().find(|action| action.contains(begin));
+        let action = action.unwrap_or_else(|| panic!("nothing with {begin} to paste:\n{}", self.0));
+        action[action.find(begin).unwrap()..].to_owned()
     }
 
     /// A variable with its value that stands there.
     #[track_caller]
     pub(crate) fn variable(&self, begin: &str) -> (String, String) {
-        let pasted = self.paste(begin);
+        let pasted = self.done(begin);
         let (name, value) = pasted.split_once('=').unwrap_or_else(|| panic!("{pasted} is no variable"));
         (name.to_owned(), value.to_owned())
     }

@@ -158,7 +158,7 @@ fn newer_format(path: &Path, newer: header::Newer) -> StageError {
     .fact("SQLite", rusqlite::version())
     .hint("Start the newer version again: it has a newer SQLite")
     .hint(format!(
-        "Or let a newer `sqlite3` copy it into a file of the old format: sqlite3 {} .dump",
+        "Or let a newer `sqlite3` copy it into an older format: sqlite3 {0} .dump | sqlite3 {0}.old",
         quoted(path)
     ))
 }
