@@ -219,13 +219,13 @@ fn a_worker_whose_time_ran_out_and_that_cannot_stop_ends_at_once_and_may_be_star
 const NO_SIGNAL: [&str; 2] = ["env", "--ignore-signal=XFSZ"];
 
 #[test]
-fn a_disk_that_fails_has_a_code_of_its_own_whichever_file_it_fails_on() {
+fn a_limit_on_the_size_of_files_has_a_code_of_its_own_whichever_file_reaches_it() {
     // Nothing may be written at all; the lock file may, and the lease may not.
     for (limit, file) in [("--fsize=0", "testapp.lock"), ("--fsize=2048", "testapp.lease.db")] {
         let place = Place::new();
         let through = [&NO_SIGNAL[..], &["prlimit", limit]].concat();
         let ended = Process::start(&mut place.command(&through, &[])).wait();
-        ended.assert_failed(74, "db.io").assert_says(file);
+        ended.assert_failed(71, "process.limit").assert_says(file).assert_says("ulimit -f");
         place.start().wait_for("READY");
     }
 }

@@ -8,7 +8,7 @@ use std::{fs, path::Path};
 
 use rustix::process::{getegid, geteuid};
 
-use super::{data_dir::quoted, holder::host_name, id_map::IdMap, mounts::Mount};
+use super::{evidence::quoted, holder::host_name, id_map::IdMap, mounts::Mount};
 use crate::settings::paths::names_a_cluster;
 
 /// What starts this process and ends it.

@@ -197,6 +197,11 @@ const ADVICE: &[Advice] = &[
         actions: &["See who asked: {who_ended_it}"],
     },
     Advice {
+        code: codes::PROCESS_FILTERED,
+        restart: Some("the filter is the same on every start."),
+        actions: &[],
+    },
+    Advice {
         code: codes::ROLLBACK_INCOMPLETE,
         restart: Some(NOT_KNOWN),
         actions: &[
