@@ -10,9 +10,11 @@
 
 mod event;
 mod faults;
+mod looks;
 mod promises;
 mod state;
 mod steps;
+mod values;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -162,17 +162,16 @@ impl<const N: usize> World<N> {
         let mut patience = self.times.patience();
         let mut moved_away = false;
         loop {
-            match self.step(&mut state, slot, Step::Look)? {
-                Event::Observes | Event::GoesOn => {
-                    state.age(self.times);
-                    patience = patience.checked_sub(1).filter(|left| *left >= 0)?;
-                }
+            let seen = self.step(&mut state, slot, Step::Look)?;
+            if matches!(seen, Event::Observes | Event::GoesOn) {
+                state.age(self.times);
+                patience = patience.checked_sub(1).filter(|left| *left >= 0)?;
+            } else if seen == Event::SawDamage && !moved_away {
                 // It refuses to start, once, and says which file is to be moved away.
-                Event::SawDamage if !moved_away => {
-                    (moved_away, state.row) = (true, None);
-                    self.step(&mut state, slot, Step::Start)?;
-                }
-                _ => break,
+                (moved_away, state.row) = (true, None);
+                self.step(&mut state, slot, Step::Start)?;
+            } else {
+                break;
             }
         }
         self.step(&mut state, slot, Step::Swap)?;
