@@ -3,13 +3,10 @@
 
 use std::path::Path;
 
-use rustix::{
-    fs::{Access, AtFlags, CWD},
-    io::Errno,
-};
+use rustix::{fs::Access, io::Errno};
 
 use super::{failures::failure, store::StoreError};
-use crate::instance::data_dir::quoted;
+use crate::instance::evidence::{denied, quoted};
 
 const KERNEL_LOG: &str = "See what the kernel says of the disk: dmesg | tail -n 30";
 
@@ -40,7 +37,7 @@ pub(super) fn silence(place: &Path) -> Vec<String> {
 }
 
 fn is_read_only(dir: &Path) -> bool {
-    rustix::fs::accessat(CWD, dir, Access::WRITE_OK, AtFlags::EACCESS) == Err(Errno::ROFS)
+    denied(dir, Access::WRITE_OK) == Some(Errno::ROFS)
 }
 
 #[cfg(test)]
