@@ -373,9 +373,12 @@ impl Protocol {
 
     /// Whether an acquisition that opens the protected database writes itself into the fence that it finds there.
     ///
-    /// It may do so over a number that is not credible, because a fence lets only the holder pass that it names:
-    /// whoever is written over writes no more, whatever its token. It must have the right while it does it, so that
-    /// nobody writes over a later holder.
+    /// Also over a number that is not credible, because a fence lets only the holder pass that it names. It must
+    /// have the right while it writes, so that nobody writes over a later holder.
+    #[cfg_attr(
+        not(any(test, feature = "database")),
+        expect(dead_code, reason = "the fence is the database's")
+    )]
     pub(crate) fn fences(self, found: u64, token: u64, unix_us: u64) -> bool {
         found < token || !self.credible(found, unix_us)
     }
