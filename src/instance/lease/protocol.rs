@@ -12,9 +12,7 @@ use std::time::Duration;
 
 /// Which numbers can be tokens. All are microseconds, as the calendar is that tokens begin with.
 ///
-/// A stored number counts only up to `calendar + horizon`. The calendar moves on between any two acquisitions, so
-/// whatever is stored at that limit leaves the next token below the next limit, and no number, forged again and
-/// again, can bring a token above `calendar_max + horizon + acquisitions`.
+/// A stored number counts only up to `calendar + horizon`; `docs/locking.md` has the arithmetic.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Bounds {
     /// The most that the calendar adds to a token.
