@@ -10,6 +10,7 @@ use std::{
 use crate::{
     mended,
     shop::{Report, Shop},
+    support,
 };
 
 /// The code, and what makes its report.
@@ -77,6 +78,11 @@ fn fault(fault: &str, vars: &[(&str, &str)]) -> String {
     if report.0.contains("shop report --json") {
         assert!(shop.does(&report, "shop report --json").contains(fault_code(&report.0)), "{}", report.0);
     }
+    for looks in ["shop env", "dmesg", "id"] {
+        if report.0.contains(&format!(": {looks}")) {
+            shop.looks(&report, looks);
+        }
+    }
     report.0
 }
 
@@ -123,7 +129,12 @@ fn rollback_incomplete() -> String {
 fn command_refused() -> String {
     let shop = Shop::new();
     shop.starts(&[]);
-    Report::of(shop.ask(&["lock", "break", "--token", "17"])).0
+    let report = Report::of(shop.ask(&["lock", "break", "--token", "17"]));
+    report.done("Look again who holds it");
+    assert!(
+        shop.sh(&format!("{} lock status", support::example("shop").display())).contains("nobody has it")
+    );
+    report.0
 }
 
 fn compose_unsafe() -> String {

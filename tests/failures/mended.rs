@@ -42,8 +42,15 @@ pub(crate) fn lock_held() -> String {
     let report = shop.fails(&[]);
     let listed = shop.does(&report, "ps -fp ");
     assert!(listed.contains(&first.id().to_string()), "{listed}");
+    // By another lock file, the database itself is met.
+    let apart = [("SHOP_LOCK_PATH", "/srv/apart.lock")];
+    let data = shop.fails(&apart);
+    assert!(data.0.contains("[lock.held]"), "{}", data.0);
+    assert!(shop.does(&data, "ps -fp ").contains(&first.id().to_string()));
+    data.done("or let one of them run");
     first.terminate();
     assert_eq!(first.wait().code(), 0);
+    shop.starts(&apart);
     shop.starts(&[]);
     report.0
 }
@@ -73,8 +80,9 @@ pub(crate) fn lock_busy() -> String {
     let backup =
         shop.background(&format!("exec flock -o {DATA}/shop.lock -c 'echo locked >&2; exec sleep 600'"));
     let report = shop.fails(&[]);
-    let listed = shop.sh(&report.paste("ps -fp "));
+    let listed = shop.does(&report, "ps -fp ");
     assert!(listed.contains("flock"), "{listed}");
+    report.done("Let it finish, or end it");
     backup.kill();
     shop.starts(&[]);
     report.0
@@ -133,7 +141,7 @@ pub(crate) fn http_ca_file() -> String {
     shop.sh("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 9 -subj /CN=shop \
              -keyout /dev/null -outform der -out /srv/ca.der 2>/dev/null; cp /srv/ca.der /srv/ca.pem");
     let report = shop.fails(&vars);
-    let command = report.paste("openssl x509").replace("CERTIFICATE", "/srv/ca.der");
+    let command = report.done("openssl x509").replace("CERTIFICATE", "/srv/ca.der");
     shop.sh(&format!("{command} > /srv/ca.pem"));
     shop.starts(&vars);
     report.0
@@ -154,7 +162,8 @@ pub(crate) fn lock_expired() -> String {
     let first = shop.up(&[("SHOP_LEASE_TTL", "2s")]);
     shop.sh(&format!("dd if=/dev/zero of={DATA}/rubbish bs=1k 2>&1 || true"));
     let report = Report::of(first);
-    assert!(shop.sh(&report.paste("df -h")).contains("100%"));
+    assert!(shop.does(&report, "df -h").contains("100%"));
+    assert!(shop.does(&report, "du -xhd1").contains(DATA));
     shop.sh(&format!("rm {DATA}/rubbish"));
     shop.starts(&[]);
     report.0
@@ -223,7 +232,14 @@ pub(crate) fn db_replaced() -> String {
     first.kill();
     shop.sh(&format!("cp {DATA}/backup {DATA}/shop.db"));
     let report = shop.fails(&[]);
-    shop.sh(&report.paste("mv /srv/shop/shop.db-wal"));
+    shop.does(&report, "mv /srv/shop/shop.db-wal");
+    shop.starts(&[]);
+
+    // And the same where another program has only written the time of the file.
+    shop.up(&[]).kill();
+    shop.sh(&format!("touch {DATA}/shop.db"));
+    let touched = shop.fails(&[]);
+    shop.does(&touched, "mv /srv/shop/shop.db-stamp");
     shop.starts(&[]);
     report.0
 }
@@ -231,15 +247,14 @@ pub(crate) fn db_replaced() -> String {
 pub(crate) fn db_busy() -> String {
     let shop = Shop::new();
     shop.starts(&[]);
-    // Another service, with a lock of its own, that was given this one's database.
-    let database = format!("{DATA}/shop.db");
-    let mut other = shop.run(&[
-        ("SHOP_FAULT", "keep-database"),
-        ("SHOP_DATA_DIR", "/srv/other"),
-        ("SHOP_LOCK_PATH", "/srv/other/shop.lock"),
-        ("SHOP_DATABASE_PATH", &database),
-    ]);
-    other.wait_for("the database is kept");
+    let script = format!(
+        "exec python3 -c 'import sqlite3, sys, time
+c = sqlite3.connect(\"{DATA}/shop.db\")
+c.execute(\"BEGIN EXCLUSIVE\")
+print(\"locked\", file=sys.stderr, flush=True)
+time.sleep(600)'"
+    );
+    let other = shop.background(&script);
     let report = shop.fails(&[]);
     let users = shop.does(&report, "fuser -v ");
     assert!(users.contains(&other.id().to_string()), "{users}");

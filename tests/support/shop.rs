@@ -94,14 +94,6 @@ async fn read_orders(fault: &str, cx: StageContext, database: &Database) -> Stag
         "same-customer" => Ok(database
             .write(|tx| Ok(tx.execute_batch("INSERT INTO orders (customer) VALUES (7), (7)")?))
             .await?),
-        "keep-database" => {
-            let kept = database.write(|_tx| {
-                eprintln!("the database is kept");
-                thread::sleep(Duration::from_secs(3600));
-                Ok(())
-            });
-            Ok(kept.await?)
-        }
         "block" => loop {
             thread::sleep(Duration::from_secs(3600));
         },
