@@ -90,7 +90,7 @@ codes! {
     STAGE_BLOCKED_EXECUTOR = "stage.blocked-executor", Software, "A stage blocks the thread that it shares with others";
     TASK_FAILED = "task.failed", Software, "A background task that the service needs has ended";
     STARTUP_TIMEOUT = "startup.timeout", Temporary, "The start as a whole did not finish in time";
-    STARTUP_INTERRUPTED = "startup.interrupted", Temporary, "The start was interrupted";
+    STARTUP_INTERRUPTED = "startup.interrupted", Software, "The start was interrupted";
     GRAPH_INVALID = "graph.invalid", Software, "The stages do not form a usable graph";
     COMMAND_REFUSED = "command.refused", Usage, "The command asks for what cannot be done";
     COMPOSE_INVALID = "compose.invalid", Config, "Compose would refuse these files";

@@ -199,32 +199,27 @@ impl WorkerGuard {
     /// Puts a data file under the right: no other worker can have it, whatever path leads to it there.
     ///
     /// The file is locked until the right is given back, and made private (mode 0600); it is created, empty, if it is
-    /// missing. A file with a second name (a hard link) and one that is mounted without its directory are refused, because
-    /// SQLite keeps a log for each name. If the file is replaced or removed later, the right is lost within 3 s.
-    /// [`SqliteDatabase`](crate::stages::database::SqliteDatabase) does this by itself; call it for databases that the
-    /// application opens in another way, *before* it opens them: the call must not open or close a file that SQLite has
-    /// open in this process.
+    /// missing. One that is replaced or removed later ends the right within 3 s.
+    /// [`SqliteDatabase`](crate::stages::database::SqliteDatabase) calls this itself; call it for other databases *before*
+    /// they are opened: a file that SQLite has open in this process must not be opened or closed by anybody else.
     ///
     /// ```
-    /// use solostart::{StageContext, StageResult};
-    ///
-    /// async fn open_queue(cx: StageContext) -> StageResult<()> {
-    ///     cx.worker().protect("/data/queue.db").await?;
+    /// async fn open_queue(cx: solostart::StageContext) -> solostart::StageResult<()> {
+    ///     cx.worker().protect("/data/queue.db").await
     ///     // ... and then, for instance, `SqlitePool::connect("sqlite:/data/queue.db")`.
-    ///     Ok(())
     /// }
     /// ```
     ///
     /// # Not promised
-    /// On a file system whose locks cannot be trusted (NFS, SMB, FUSE) the file is not locked: there the lease alone excludes.
+    /// On a file system whose locks cannot be trusted (NFS, SMB, FUSE) the file is not locked: there the lease excludes.
     /// Where the application lets several workers run, this does nothing.
     ///
     /// # Cancel safety
     /// If the future is dropped, the file may be under the right all the same.
     ///
     /// # Errors
-    /// `lock.held` where another instance has the file, `lock.busy` where another program has locked it,
-    /// `lock.unsupported` where it has another name; [`LockLost`] where the right is lost.
+    /// `lock.held` or `lock.holder-unresponsive` where another instance has the file, `lock.busy` where another program
+    /// has, `lock.unsupported` where it has a second name; [`LockLost`] where the right is lost.
     pub async fn protect(&self, file: impl Into<PathBuf>) -> StageResult<()> {
         let (guard, file) = (self.clone(), file.into());
         tokio::task::spawn_blocking(move || guard.protect_blocking(&file)).await?

@@ -152,6 +152,13 @@ fn in_use(path: &Path, owner: Option<Program>) -> StageError {
         Some(program) if !program.is_ours() => {
             (codes::LOCK_BUSY, format!("The program {} has the data file {shown} locked.", program.name()))
         }
+        Some(program) if program.stands_still() => (
+            codes::LOCK_HOLDER_UNRESPONSIVE,
+            format!(
+                "Another instance has the data file {shown}, by another lock file than this one, and does not run. \
+                 Working beside it could let two workers write as soon as it goes on."
+            ),
+        ),
         Some(_) | None => (
             codes::LOCK_HELD,
             format!(
@@ -160,22 +167,21 @@ fn in_use(path: &Path, owner: Option<Program>) -> StageError {
             ),
         ),
     };
-    let who = owner.as_ref().map_or_else(
-        || format!("See who has it: fuser -v {}", quoted(path)),
-        |program| format!("See who has it: ps -fp {}", program.pid()),
-    );
     let refused = StageError::new(code, cause)
         .fact("data file", shown.to_string())
         .fact("evidence", format!("flock on {shown} is held"));
     let refused = match &owner {
-        Some(program) => refused.fact("held by", program.describe()),
-        None => refused,
+        Some(program) => refused
+            .fact("held by", program.describe())
+            .hint(format!("See who has it: ps -fp {}", program.pid())),
+        None => refused.hint(format!("See who has it: fuser -v {}", quoted(path))),
     };
-    let refused = refused.hint(who);
-    if code == codes::LOCK_BUSY {
-        refused.hint("Let it finish, or end it; then start again")
-    } else {
-        refused.hint("Give each service a database of its own, or let one of them run")
+    match &owner {
+        Some(_) if code == codes::LOCK_BUSY => refused.hint("Let it finish, or end it; then start again"),
+        Some(program) if code == codes::LOCK_HOLDER_UNRESPONSIVE => refused
+            .hint(format!("Let it go on: kill -CONT {}", program.pid()))
+            .hint(format!("Or end it, which frees the data: kill -KILL {}", program.pid())),
+        Some(_) | None => refused.hint("Give each service a database of its own, or let one of them run"),
     }
 }
 

@@ -131,6 +131,6 @@ mod tests {
         for path in [&link, &dir.path().to_owned()] {
             assert_eq!(code(&require_one(path).unwrap_err()), "lock.unsupported");
         }
-        assert_eq!(code(&require_one(&dir.path().join("missing")).unwrap_err()), "db.io");
+        assert_eq!(code(&require_one(&dir.path().join("missing")).unwrap_err()), "db.dir-missing");
     }
 }

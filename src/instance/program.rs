@@ -3,8 +3,9 @@
 use std::{fs, path::PathBuf};
 
 use super::{
+    freezer::is_frozen,
     holder::{self, Holder},
-    siblings::{is_same_program, lock_owner, lock_sharer},
+    siblings::{is_same_program, lock_owner, lock_sharer, state},
 };
 
 /// Who has a lock file that this process cannot lock.
@@ -71,6 +72,11 @@ impl Program {
 
     pub(super) fn describe(&self) -> String {
         format!("process {} ({}), says /proc/locks", self.pid, self.name())
+    }
+
+    /// Whether something keeps it from running: a stop signal, or its control group.
+    pub(super) fn stands_still(&self) -> bool {
+        matches!(state(self.pid), Some('T' | 't')) || is_frozen(self.pid)
     }
 
     /// Whether it is the process that a lock file describes. A process in another container knows itself by another

@@ -66,7 +66,9 @@ pub(super) fn startup_failure(error: &StartupError, exit: u8, identity: &Identit
     parts.extend(also(&error.also));
     parts.extend(not_started(error));
     parts.extend(to_do(advice::actions(&primary.error, &primary.stage, primary.elapsed, identity)));
-    parts.push(Part::text(2, 3, &advice::restart(code, primary.error.error_kind())).apart(true));
+    let then =
+        if interrupted { CAN_START.to_owned() } else { advice::restart(code, primary.error.error_kind()) };
+    parts.push(Part::text(2, 3, &then).apart(true));
     parts.extend(state::parts(&error.rollback, &wording));
     parts.push(Part::text(0, 2, &format!("{when}{}{}", attempt(identity), more(code, identity))));
     parts.push(signature(identity));

@@ -40,6 +40,10 @@ fn a_file_that_another_process_has_locked_is_refused_and_free_when_that_is_kille
     assert_eq!(other.said, "acquired");
     let files = DataFiles::default();
     assert_eq!(code(&files.protect(&path).unwrap_err()), "lock.held");
+    other.stop();
+    let stopped = files.protect(&path).unwrap_err();
+    assert_eq!(code(&stopped), "lock.holder-unresponsive");
+    assert!(told(&stopped).contains(&format!("kill -CONT {}", other.pid())), "{stopped:?}");
     other.kill();
     files.protect(&path).unwrap();
 }
@@ -60,7 +64,7 @@ fn a_missing_file_is_made_empty_and_private_and_an_existing_one_becomes_private(
     }
     let nowhere = dir.path().join("nowhere.db");
     symlink(dir.path().join("none/shop.db"), &nowhere).unwrap();
-    assert_eq!(code(&files.protect(&nowhere).unwrap_err()), "db.io");
+    assert_eq!(code(&files.protect(&nowhere).unwrap_err()), "db.dir-missing");
     assert!(!dir.path().join("none").exists());
 }
 

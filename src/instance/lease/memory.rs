@@ -96,7 +96,7 @@ impl LeaseStore for MemoryStore {
     }
 
     fn place(&self) -> &Path {
-        Path::new("/memory/shop.lease.db")
+        Path::new("/tmp/shop.lease.db")
     }
 }
 

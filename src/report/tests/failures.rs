@@ -282,14 +282,14 @@ fn a_start_that_was_interrupted_is_not_called_failed() {
         &report(&error),
         r#"
 ================================================================================
-STARTUP INTERRUPTED  startup  [startup.interrupted]           exit 75 (TEMPFAIL)
+STARTUP INTERRUPTED  startup  [startup.interrupted]           exit 70 (SOFTWARE)
 ================================================================================
 The start was interrupted: SIGTERM.
 
 Do this
   1. See who asked: docker events --since 10m --until 0s --filter event=kill
 
-Restarting MAY help: the start did not fail by itself; it was asked to end.
+The service can start again once this process has ended.
 ROLLBACK INCOMPLETE after 8.00 s. The end of this process ends what is left.
   cache  STILL RUNS
 Interrupted after 1.20 s. More: banboard explain startup.interrupted
