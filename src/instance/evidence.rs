@@ -164,6 +164,7 @@ impl Room {
 pub(super) const FEW: u64 = 16;
 
 /// How many bytes this process may still write to the file system of `path`.
+#[cfg(feature = "database")]
 pub(crate) fn free_space(path: &Path) -> io::Result<u64> {
     Room::at(path).map(|room| room.bytes)
 }

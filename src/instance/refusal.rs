@@ -176,6 +176,7 @@ pub(crate) fn disk_full(path: &Path, error: &io::Error) -> StageError {
 }
 
 /// The refusal to begin with less than `needed` bytes of room.
+#[cfg(feature = "database")]
 pub(crate) fn too_little_room(path: &Path, free: u64, needed: u64) -> StageError {
     let cause =
         format!("Only {} are free to write {}, and {} are needed", size(free), path.display(), size(needed));
