@@ -19,7 +19,7 @@ use rustix::{
 };
 
 use super::{
-    evidence::{FEW, Room, around, existing, mount_at, quoted, size, sudo, with_ending, with_facts},
+    evidence::{FEW, Room, around, existing, mount_at, quoted, sudo, with_ending, with_facts},
     missing::missing,
     mounts::Mount,
     obstacles,
@@ -178,6 +178,8 @@ pub(crate) fn disk_full(path: &Path, error: &io::Error) -> StageError {
 /// The refusal to begin with less than `needed` bytes of room.
 #[cfg(feature = "database")]
 pub(crate) fn too_little_room(path: &Path, free: u64, needed: u64) -> StageError {
+    use super::evidence::size;
+
     let cause =
         format!("Only {} are free to write {}, and {} are needed", size(free), path.display(), size(needed));
     no_room(path, &cause, false)
