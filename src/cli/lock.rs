@@ -52,6 +52,9 @@ fn in_words(status: &LockStatus) -> String {
         Verdict::Busy => "another program has the lock file; an instance would have to wait for it",
         Verdict::Free => "nobody has it; the next instance starts at once",
         Verdict::Gone => "its holder is gone; the next instance takes over at once",
+        Verdict::Unclear if status.lease.error.is_some() => {
+            "unclear; the lease cannot be read, and the next instance says why"
+        }
         Verdict::Unclear => "unclear; the next instance finds out by watching the lease",
     };
     let lease = &status.lease;
