@@ -1,4 +1,4 @@
-//! New files and directories that belong to whoever the directory around them belongs to. Floor 0: imports nothing
+//! New files and directories that belong to the owner of the directory around them. Floor 0: imports nothing
 //! of ours.
 //!
 //! A service that ran once as root (`docker exec`, an image that became non-root later) must not leave files behind
@@ -55,7 +55,7 @@ fn give(made: &File, path: &Path) {
     let Ok(owner) = fs::metadata(around) else { return };
     if owner.uid() != 0 {
         // Root without that right, or an owner whom this user namespace does not have: the file is usable by this
-        // process all the same, and whoever cannot use it later says so.
+        // process all the same, and a process that cannot use it later reports that.
         let _stays_ours = fchown(made, Some(owner.uid()), Some(owner.gid()));
     }
 }
