@@ -95,7 +95,7 @@ struct Trouble {
 }
 
 /// Why a right ends that is given up on purpose.
-const GIVEN_BACK: &str = "it was given back";
+pub(crate) const GIVEN_BACK: &str = "it was given back";
 
 /// Who notices the end of the right's time later than this stood still meanwhile: the threads that wait for it are
 /// woken by the kernel's timer.

@@ -35,6 +35,7 @@ use super::{
 };
 use crate::{
     codes,
+    contract::guard::{GIVEN_BACK, LockLost, Loss},
     error::{StageError, StageResult},
     owned,
 };
@@ -103,14 +104,18 @@ impl DataFiles {
         }
     }
 
+    /// What a guard does for [`protect`](Self::protect): it can outlive the right, and must not keep the files locked.
+    pub(super) fn protector(&self) -> impl Fn(&Path) -> StageResult<()> + Send + Sync + 'static {
+        let kept = Arc::downgrade(&self.0);
+        move |path| match kept.upgrade() {
+            Some(files) => Self(files).protect(path),
+            None => Err(LockLost::new(Loss::NotHeld, GIVEN_BACK).into_error()),
+        }
+    }
+
     /// Checks that the paths still lead to the locked files.
     pub(super) fn verify(&self) -> Result<(), Doubt> {
         self.lock().iter().try_for_each(DataFile::verify)
-    }
-
-    /// Unlocks them.
-    pub(super) fn clear(&self) {
-        self.lock().clear();
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<DataFile>> {

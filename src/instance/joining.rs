@@ -1,12 +1,6 @@
 //! Both locks together: first the file, then the lease, and neither without the other.
 
-use std::{
-    cell::Cell,
-    os::fd::BorrowedFd,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{cell::Cell, os::fd::BorrowedFd, path::PathBuf, sync::Arc, time::Duration};
 
 use super::{
     data_files::DataFiles,
@@ -163,10 +157,7 @@ impl<'a> Site<'a> {
         let lease = LeaseKeeper::start(lease, sent.boot, times, Arc::clone(&keeper))
             .map_err(|error| no_thread(&error, "the locks"))?;
         let data = DataFiles::default();
-        keeper.protect_with({
-            let data = data.clone();
-            move |file: &Path| data.protect(file)
-        });
+        keeper.protect_with(data.protector());
         let (identity, watched) = (lock.identity.clone(), data.clone());
         let verify = move || identity.verify().and_then(|()| watched.verify());
         let heartbeat = Heartbeat::start(verify, keeper, heartbeat::INTERVAL)

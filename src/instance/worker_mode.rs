@@ -210,8 +210,7 @@ impl HeldWorker {
         let Self { heartbeat, lease, data, lock, lease_path, .. } = self;
         drop(heartbeat);
         let lease = lease.release().map_err(|error| failure(&error, &lease_path));
-        // A guard that outlives the right can still reach them.
-        data.clear();
+        drop(data);
         lock.release().and(lease)
     }
 }

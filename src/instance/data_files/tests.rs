@@ -16,7 +16,7 @@ fn database() -> (TempDir, PathBuf) {
 }
 
 #[test]
-fn a_file_is_locked_under_every_name_until_it_is_cleared() {
+fn a_file_is_locked_under_every_name_until_the_right_is_given_back() {
     let (dir, path) = database();
     let link = dir.path().join("link.db");
     symlink(&path, &link).unwrap();
@@ -28,7 +28,9 @@ fn a_file_is_locked_under_every_name_until_it_is_cleared() {
     assert_eq!(code(&refused), "lock.held");
     let text = told(&refused);
     assert!(text.contains(&format!("held by: process {}", std::process::id())), "{text}");
-    ours.clear();
+    let protector = ours.protector();
+    drop(ours);
+    assert!(protector(&path).is_err(), "a guard outlived its right");
     theirs.protect(&link).unwrap();
 }
 

@@ -37,6 +37,30 @@ fn one_worker_holds_and_a_second_is_refused_until_it_is_released() {
 }
 
 #[test]
+fn a_file_that_the_application_protects_is_had_by_one_worker_whatever_its_lock_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = dir.path().join("queue.db");
+    let first = acquire(&config(&dir)).unwrap();
+    let guard = first.guard();
+    guard.protect_blocking(&queue).unwrap();
+    let apart = WorkerConfig { lock_path: dir.path().join("apart.lock"), ..config(&dir) };
+    let second = acquire(&apart).unwrap();
+    let refused = second.guard().protect_blocking(&queue).unwrap_err();
+    assert_eq!(crate::instance::testing::code(&refused), "lock.held");
+
+    first.release().unwrap();
+    second.guard().protect_blocking(&queue).unwrap();
+    assert!(guard.protect_blocking(&queue).is_err(), "a guard outlived its right");
+
+    // Dropped without being released, as by a panic, with a guard that is still there.
+    let guard = second.guard();
+    drop(second);
+    let third = reacquire(&apart);
+    third.guard().protect_blocking(&queue).unwrap();
+    assert!(guard.check().is_err());
+}
+
+#[test]
 fn a_worker_that_is_dropped_frees_the_lock_and_ends_its_guards() {
     let dir = tempfile::tempdir().unwrap();
     let first = acquire(&config(&dir)).unwrap();
