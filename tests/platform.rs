@@ -15,6 +15,11 @@ use rustix::process::geteuid;
 #[allow(dead_code, reason = "this file uses its own part of it")]
 mod support;
 
+/// Makes the program and the directory visible at paths that no script mounts anything over: the checkout may lie below
+/// `/tmp`.
+const PLACE: &str = r#"mount -t tmpfs none /srv && mkdir /srv/dir && touch /srv/banboard &&
+mount --bind "$0" /srv/banboard && mount --bind "$1" /srv/dir && exec bash -c "$2" /srv/banboard /srv/dir"#;
+
 /// Runs a script with mounts of its own. `$0` is banboard, `$1` an empty directory on a disk.
 fn run(namespaces: &[&str], script: &str) -> (Output, String) {
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
@@ -22,13 +27,14 @@ fn run(namespaces: &[&str], script: &str) -> (Output, String) {
     if !geteuid().is_root() {
         command.arg("--map-root-user");
     }
-    command.args(namespaces).args(["--mount", "--propagation", "private", "bash", "-c", script]);
+    command.args(namespaces).args(["--mount", "--propagation", "private", "bash", "-c", PLACE]);
     command
         .arg(support::example("banboard"))
         .arg(dir.path())
+        .arg(script)
         .env_clear()
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
-    command.env("BANBOARD_LISTEN", "127.0.0.1:0").env("BANBOARD_DATA_DIR", dir.path().join("data"));
+    command.env("BANBOARD_LISTEN", "127.0.0.1:0").env("BANBOARD_DATA_DIR", "/srv/dir/data");
     let output = command.output().unwrap();
     let text = String::from_utf8_lossy(&[&output.stdout[..], &output.stderr[..]].concat()).into_owned();
     let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
