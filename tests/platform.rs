@@ -20,9 +20,10 @@ mod support;
 const PLACE: &str = r#"mount -t tmpfs none /srv && mkdir /srv/dir && touch /srv/banboard &&
 mount --bind "$0" /srv/banboard && mount --bind "$1" /srv/dir && exec bash -c "$2" /srv/banboard /srv/dir"#;
 
-/// Runs a script with mounts of its own. `$0` is banboard, `$1` an empty directory on a disk.
+/// Runs a script with mounts of its own. `$0` is banboard, `$1` a directory on a disk.
 fn run(namespaces: &[&str], script: &str) -> (Output, String) {
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    std::fs::write(dir.path().join("fail2ban.log"), "").unwrap();
     let mut command = Command::new("unshare");
     if !geteuid().is_root() {
         command.arg("--map-root-user");
@@ -35,6 +36,7 @@ fn run(namespaces: &[&str], script: &str) -> (Output, String) {
         .env_clear()
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
     command.env("BANBOARD_LISTEN", "127.0.0.1:0").env("BANBOARD_DATA_DIR", "/srv/dir/data");
+    command.env("BANBOARD_FAIL2BAN_LOG", "/srv/dir/fail2ban.log");
     let output = command.output().unwrap();
     let text = String::from_utf8_lossy(&[&output.stdout[..], &output.stderr[..]].concat()).into_owned();
     let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
