@@ -98,8 +98,8 @@ codes! {
     ROLLBACK_INCOMPLETE = "rollback.incomplete", Software, "Not everything could be stopped";
 }
 
-/// The code of a failure of which no more is known than its kind. A code has one exit code, so that whoever looks at
-/// the code knows whether a restart helps.
+/// The code of a failure of which no more is known than its kind. A code has one exit code, so that the code
+/// alone says whether a restart helps.
 pub(crate) const fn of_kind(kind: ErrorKind) -> FailureCode {
     match kind {
         ErrorKind::Usage => COMMAND_REFUSED,

@@ -9,7 +9,7 @@ use std::{
 
 use solostart::{Env, HttpUrl, Secret};
 
-/// Where fail2ban writes unless it is told otherwise (`logtarget` in its `fail2ban.conf`).
+/// fail2ban's default log (`logtarget` in its `fail2ban.conf`).
 const LOG: &str = "/var/log/fail2ban.log";
 
 /// The log that the sources bring along.

@@ -150,7 +150,7 @@ fn existing(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
-/// The refusal for a database that somebody else has locked. An instance is told from another program by what runs.
+/// The refusal for a database that another process has locked: an instance, if it runs this executable, or a program.
 fn in_use(path: &Path, owner: Option<Program>) -> StageError {
     let shown = path.display();
     let (code, cause) = match &owner {

@@ -84,7 +84,7 @@ fn a_file_that_is_replaced_or_removed_is_noticed_and_one_that_gets_a_second_name
     let files = DataFiles::default();
     files.protect(&path).unwrap();
     files.verify().unwrap();
-    // A tool that keeps copies by links; whoever opens the other name is refused.
+    // A tool that keeps copies by links. A start under the other name is refused.
     fs::hard_link(&path, dir.path().join("copy.db")).unwrap();
     files.verify().unwrap();
     fs::remove_file(&path).unwrap();
