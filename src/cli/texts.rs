@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::{cannot, print};
 use crate::{
     files,
-    instance::data_dir::quoted,
+    instance::evidence::quoted,
     report::{Identity, catalogue, printable, printable_lines},
     run::telling::refusal_file,
     settings::Env,

@@ -12,8 +12,6 @@ use std::{
 
 use rustix::{fs::Access, io::Errno};
 
-pub(super) use super::evidence::mount_at;
-pub(crate) use super::evidence::{quoted, type_name};
 use super::{
     evidence::{around, denied},
     missing::{awaits_mount, missing},

@@ -29,7 +29,7 @@ use rustix::io::Errno;
 use uuid::Uuid;
 
 use super::{
-    data_dir::{quoted, type_name},
+    evidence::{quoted, type_name},
     flock::{self, Attempt},
     holder::{self, Content, Holder, Observed},
     lease::record::lock_name,
@@ -169,7 +169,7 @@ fn look_at_holder(file: File, identity: Identity, mount: Mount) -> StageResult<C
     Ok(Contest { identity, mount, holder, occupant })
 }
 
-/// Whether the file at `path` could be locked by [`acquire`], whoever has it, without making or locking it.
+/// Checks that [`acquire`] could lock the file at `path` once it is free. Creates and locks nothing.
 ///
 /// # Errors
 /// Those of [`acquire`].

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    data_dir::quoted,
+    evidence::quoted,
     file_lock::Contest,
     freezer::is_frozen,
     holder::Holder,

@@ -205,7 +205,7 @@ pub(super) fn describe(file: &File, holder: &Holder) -> io::Result<()> {
     write_rest(file, Some(holder), observed(file)?.as_ref())
 }
 
-/// Notes what is observed, for whoever has the lock next.
+/// Stores an observation for the next process that has the lock.
 pub(super) fn observe(file: &File, observed: &Observed) -> io::Result<()> {
     write_rest(file, described(file)?.as_ref(), Some(observed))
 }

@@ -83,7 +83,7 @@ impl Mount {
         name.chars().all(plain).then_some(name)
     }
 
-    /// Where `path`, which lies on this mount, is in the file system. For whoever has that file system as the machine's
+    /// Where `path`, which lies on this mount, is in the file system. Where that file system is the machine's
     /// first one this is the path on the machine, outside of the container.
     pub(super) fn source_of(&self, path: &Path) -> PathBuf {
         match path.strip_prefix(&self.point) {

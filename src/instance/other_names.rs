@@ -2,7 +2,6 @@
 //! logs, and each of them undoes what the other holds (<https://sqlite.org/howtocorrupt.html>, 2.5 and 2.6).
 
 use std::{
-    ffi::OsString,
     fs::{self, Metadata},
     io,
     os::unix::fs::MetadataExt,
@@ -15,7 +14,7 @@ use rustix::{
 };
 
 use super::{
-    evidence::{mount_at, quoted, type_name},
+    evidence::{mount_at, quoted, type_name, with_ending},
     mounts, refusal,
 };
 use crate::{
@@ -28,11 +27,7 @@ const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
 
 /// The database and what `SQLite` keeps beside it, whether it is there or not.
 pub(super) fn with_companions(database: &Path) -> impl Iterator<Item = PathBuf> {
-    [""].into_iter().chain(COMPANIONS).map(move |ending| {
-        let mut name = OsString::from(database);
-        name.push(ending);
-        name.into()
-    })
+    [""].into_iter().chain(COMPANIONS).map(move |ending| with_ending(database, ending))
 }
 
 /// Refuses a database that has another name, or that is mounted without its directory. `path` has no links in it.

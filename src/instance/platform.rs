@@ -70,7 +70,7 @@ impl Platform {
             return Self::Kubernetes;
         }
         if let Some(text) = evidence.containerenv.filter(|_| !evidence.on_machine) {
-            // Only a privileged container is told more than that it is one.
+            // Podman writes more than an empty file only for a privileged container.
             let rootless = text.lines().any(|line| line == "rootless=1") || !evidence.ids.is_whole();
             return Self::Podman { rootless };
         }

@@ -20,7 +20,7 @@ pub(crate) use super::{
 use super::{
     data_dir,
     data_files::DataFiles,
-    declared,
+    declared, evidence,
     file_lock::{self, FileLock},
     heartbeat::Heartbeat,
     held::{self, Waited},
@@ -170,7 +170,7 @@ pub(crate) fn check(config: &WorkerConfig) -> Vec<StageError> {
         found.push(file_lock::inspect(&config.lock_path));
         found.push(lease::inspect(&path).map_err(|error| failure(&error, &path)));
     }
-    let mount = data_dir::mount_at(lock_dir.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new(".")));
+    let mount = evidence::mount_at(lock_dir.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new(".")));
     let reach = Surroundings::default().reach(&mount);
     found.push(sharing::require(&mount, reach, &config.lock_path, &config.prefix, &config.allow_unshared));
     found.into_iter().filter_map(Result::err).collect()

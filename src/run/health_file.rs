@@ -99,7 +99,7 @@ impl HealthFile {
         self.place.beside_the_lock
     }
 
-    /// Whether its directory is where `healthcheck` looks. A user who logs out, a cleaner of old files and whoever may
+    /// Whether its directory is where `healthcheck` looks. A logout, a cleaner of old files and any process that may
     /// write above it can take it away.
     pub(super) fn is_in_place(&self) -> bool {
         let identity = |found: rustix::fs::Stat| (found.st_dev, found.st_ino);

@@ -24,7 +24,7 @@ use rustix::{
 use super::store::StoreError;
 use crate::{
     instance::{
-        evidence::{denied, type_name},
+        evidence::{denied, type_name, with_ending},
         other_names::is_mounted,
         private::{PRIVATE, keep_private},
         refusal::is_full,
@@ -77,7 +77,7 @@ pub(super) fn exists(path: &Path) -> Result<bool, StoreError> {
 pub(crate) fn inspect(path: &Path) -> Result<(), StoreError> {
     let resolved = resolve(path)?;
     require_one_mount(&resolved)?;
-    for file in SUFFIXES.map(|suffix| with_suffix(&resolved, suffix)) {
+    for file in SUFFIXES.map(|suffix| with_ending(&resolved, suffix)) {
         if exists(&file)? {
             denied(&file, Access::READ_OK | Access::WRITE_OK)
                 .map_or(Ok(()), |error| Err(failed(&error.into())))?;
@@ -96,7 +96,7 @@ pub(crate) fn inspect(path: &Path) -> Result<(), StoreError> {
 /// Refuses a lease of which one file is mounted from elsewhere. `SQLite` finds the others by their names, so two
 /// containers that share the database alone have a log and an index each, and never see each other's row.
 pub(super) fn require_one_mount(path: &Path) -> Result<(), StoreError> {
-    for file in SUFFIXES.map(|suffix| with_suffix(path, suffix)) {
+    for file in SUFFIXES.map(|suffix| with_ending(path, suffix)) {
         if is_mounted(&file).map_err(|error| failed(&error.into()))? {
             let name = file.file_name().unwrap_or_default().display();
             let what =
@@ -119,7 +119,7 @@ pub(super) enum Beside {
 }
 
 pub(super) fn beside(path: &Path) -> Result<Beside, StoreError> {
-    let [_, log, index] = SUFFIXES.map(|suffix| with_suffix(path, suffix));
+    let [_, log, index] = SUFFIXES.map(|suffix| with_ending(path, suffix));
     let length = |path: &Path| match fs::symlink_metadata(path) {
         Ok(found) => Ok(Some(found.len())),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -152,17 +152,11 @@ fn mount_of(path: &Path) -> Option<u64> {
     (found.stx_mask & StatxFlags::MNT_ID.bits() != 0).then_some(found.stx_mnt_id)
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
-}
-
 /// Makes an empty file if there is none, because `SQLite` would create it readable for everyone, and makes private what
 /// is there. `O_EXCL` never follows a link, and never opens what is there (open(2)).
 pub(super) fn create(path: &Path) -> Result<(), StoreError> {
     if exists(path)? {
-        SUFFIXES.iter().for_each(|suffix| keep_private(&with_suffix(path, suffix)));
+        SUFFIXES.iter().for_each(|suffix| keep_private(&with_ending(path, suffix)));
         return Ok(());
     }
     match owned::create_if_missing(path, PRIVATE) {
@@ -196,7 +190,7 @@ impl OpenFiles {
     /// Notes which files are at the path and beside it, just after `SQLite` opened them.
     pub(super) fn note(path: &Path) -> Result<Self, StoreError> {
         let note = |suffix: &str| -> Result<OpenFile, StoreError> {
-            let path = with_suffix(path, suffix);
+            let path = with_ending(path, suffix);
             let found = fs::symlink_metadata(&path).map_err(|error| failed(&error))?;
             regular(&found)?;
             Ok(OpenFile { path, device: found.dev(), inode: found.ino(), length: found.len() })

@@ -26,7 +26,7 @@ use crate::{
 /// Which row of the table. There is one right to be the only worker, and so one row.
 const NAME: &str = "worker";
 
-/// What stands in the row, whoever wrote it.
+/// The content of the row, which any holder may have written.
 struct Fence {
     /// `None` where it is below zero, or no number at all.
     token: Option<FencingToken>,

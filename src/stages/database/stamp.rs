@@ -28,7 +28,7 @@ use crate::{
     clock::boot_id,
     codes::DB_REPLACED,
     error::{StageError, StageResult},
-    instance::data_dir::quoted,
+    instance::evidence::quoted,
     owned,
 };
 
