@@ -59,7 +59,7 @@
 //! | `notify` | yes | failures told to a webhook | `run` |
 //! | `live` | yes | progress on a terminal, drawn again and again | `run` |
 //! | `metrics` | | numbers for the recorder of the `metrics` facade | `run` |
-//! | `http-routes` | | the scheduler's routes for axum | |
+//! | `http-routes` | | for axum: [`ServeContext::serve_http`], and the scheduler's routes | |
 //! | `compose` | | [`compose`] and the program `solostart`, which judge Compose files | `run` |
 //! | `testing` | | [`testing`]: faults on demand, a spy on events, real processes | |
 //!
@@ -107,6 +107,8 @@ mod error;
 #[cfg(feature = "run")]
 mod files;
 mod graph;
+#[cfg(feature = "http-routes")]
+mod http;
 mod ids;
 #[cfg(feature = "single-worker")]
 mod instance;
@@ -146,14 +148,18 @@ pub use engine::{
     running::Running,
 };
 pub use error::{BoxError, ErrorKind, Fact, Hint, StageError, StageResult};
+#[cfg(feature = "http-routes")]
+pub use http::HttpLimits;
 pub use ids::{InstanceId, StageName};
 #[cfg(feature = "run")]
 pub use report::picture::{timeline_svg, timeline_text};
 #[cfg(feature = "run")]
-pub use run::run;
+pub use run::{Stderr, run};
 pub use settings::{
     Env, EnvProblem, EnvProblems, EnvWarning, HttpUrl, InvalidUrl, Secret, TypedVar, Var, VariableInfo,
 };
+#[cfg(feature = "run")]
+pub use startup::ReportTo;
 pub use startup::{Startup, WorkerLock, WorkerMode};
 
 /// The README's example, so that it compiles.

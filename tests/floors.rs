@@ -35,6 +35,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("instance", 3),
     ("report", 3),
     ("stages", 4),
+    ("http", 4),
     ("startup", 5),
     ("run", 5),
     ("cli", 5),

@@ -29,7 +29,7 @@ mod web;
 use std::{io::IsTerminal, net::TcpListener, process::ExitCode, sync::Arc, time::Duration};
 
 use solostart::{
-    Handle, StageContext, Startup,
+    Handle, StageContext, Startup, Stderr,
     stages::{
         cache::Cache,
         database::{Database, SqliteDatabase},
@@ -55,7 +55,8 @@ fn main() -> ExitCode {
     // What the library says for the operator goes to stderr by itself; this is for what happens in between.
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
     let colour = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colour).with_writer(std::io::stderr).init();
+    // The library's writer waits for nobody, and keeps these lines clear of what the library writes itself.
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colour).with_writer(Stderr::new).init();
     solostart::run("banboard", |startup| {
         plan(startup);
         Ok(())

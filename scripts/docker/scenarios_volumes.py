@@ -79,9 +79,34 @@ def full(world):
     allow = ["-e", "BANBOARD_ALLOW_UNSHARED_LOCK=tmpfs"]
     done = world.run_until_it_ends("-v", f"{world.volume()}:/data", *allow)
     check(done.code == 74, f"{done.code}\n{done.output}")
-    assert_report(done.output, 74, "db.disk-full", "0 bytes free", "MAY help")
+    report = assert_report(done.output, 74, "db.disk-full", "0 bytes free", "MAY help")
+    # The image has no shell to look with, so what is printed must work from outside.
+    shown = world.engine.shell(typed(report, "df -h /data")).ok()
+    check("/data" in shown and "100%" in shown, shown)
     world.docker("exec", "filler", "sh", "-c", ": > /data/theirs").ok()
     world.run("app", "-v", f"{world.volume()}:/data", *allow).wait_healthy()
+
+
+@scenario("backup beside the log of before: refused, and the action of the report, pasted, mends it")
+def backup_beside_the_log(world):
+    data = ("-v", f"{world.volume()}:/data")
+    app = world.run("app", *data).wait_healthy()
+    app.docker("kill").ok()
+    world.busybox("cd /data; cp banboard.db backup; rm banboard.db; cp -p backup banboard.db; chown 65532:65532 banboard.db", *data)
+    app.docker("start").ok()
+    check(app.wait_exit() == 65, app.log())
+    report = assert_report(app.log(), 65, "db.replaced", "will NOT help")
+    world.engine.shell(typed(report, "mv /data/banboard.db-wal /data/banboard.db-wal.old")).ok()
+    app.docker("start").ok()
+    app.wait_healthy()
+
+
+def typed(report, command):
+    """The line under `Do this` that runs `command` in a container beside the one that reports."""
+    flat = " ".join(report.split("Do this")[1].split())
+    found = re.search(rf"docker run --rm -v \S+:/data busybox {re.escape(command)}", flat)
+    check(found, f"nothing to paste for `{command}`:\n{report}")
+    return found.group(0)
 
 
 @scenario("no database: a file that is none is refused and left as it is")

@@ -49,10 +49,12 @@ pub(crate) struct Board {
     /// Cancelled when that was said.
     failed: CancellationToken,
     sink: Option<EventSink>,
+    /// Whether a report tells of failures, so that they are no errors in the log as well.
+    reported: bool,
 }
 
 impl Board {
-    pub(crate) fn new(graph: Sound, cells: Vec<Cell>, sink: Option<EventSink>) -> Arc<Self> {
+    pub(crate) fn new(graph: Sound, cells: Vec<Cell>, sink: Option<EventSink>, reported: bool) -> Arc<Self> {
         Arc::new(Self {
             graph,
             began: Instant::now(),
@@ -66,6 +68,7 @@ impl Board {
             failure: Mutex::new(None),
             failed: CancellationToken::new(),
             sink,
+            reported,
         })
     }
 
@@ -191,7 +194,7 @@ impl Board {
     }
 
     pub(crate) fn emit(&self, event: &Event) {
-        event.trace();
+        event.tell(self.reported);
         if let Some(sink) = &self.sink {
             // The application's code: its panic must not end the engine, which would roll nothing back.
             let _unheard = contain(|| sink(event));

@@ -1,6 +1,6 @@
 //! What a hook may ask of the engine while it runs.
 
-use std::{fmt, future::Future, sync::Arc};
+use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     board::Board, cell::Cell, event::SAID_MOST, guard::WorkerGuard, state::StopReason, status::Status,
+    tell::tell,
 };
 use crate::{
     clean::clean,
@@ -44,7 +45,7 @@ impl StageContext {
     pub fn step(&self, step: impl Into<String>) {
         let (cell, step) = (self.cell(), step.into());
         cell.span().in_scope(|| {
-            tracing::debug!(target: "solostart", stage = self.stage(), step = clean(&step, SAID_MOST), "step");
+            tell!(debug, "step", stage = self.stage().to_owned(), step = clean(&step, SAID_MOST));
         });
         cell.set_step(step);
     }
@@ -56,7 +57,7 @@ impl StageContext {
         let (cell, why) = (self.cell(), why.into());
         cell.span().in_scope(|| {
             let why = clean(&why, SAID_MOST);
-            tracing::warn!(target: "solostart", stage = self.stage(), why, "stage degraded");
+            tell!(warn, "stage degraded", stage = self.stage().to_owned(), why = why);
         });
         cell.set_degraded(why);
     }
@@ -204,6 +205,7 @@ impl StopContext {
 pub struct ServeContext {
     pub(crate) shutdown: CancellationToken,
     pub(crate) status: Status,
+    pub(crate) stop_budget: Duration,
 }
 
 impl ServeContext {
@@ -219,6 +221,13 @@ impl ServeContext {
     /// The same as a future that borrows nothing, as `axum::serve(..).with_graceful_shutdown` wants it.
     pub fn on_shutdown(&self) -> impl Future<Output = ()> + Send + use<> {
         self.shutdown.clone().cancelled_owned()
+    }
+
+    /// How long the hook may take to return once it is asked to finish: half of `<P>_SHUTDOWN_TIMEOUT`. Its future is
+    /// dropped then, and the stop is incomplete.
+    #[must_use]
+    pub fn stop_budget(&self) -> Duration {
+        self.stop_budget
     }
 
     /// Phase, stages and their times, for health endpoints.

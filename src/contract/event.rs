@@ -2,7 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::state::{StopReason, format_elapsed};
+use tracing::Level;
+
+use super::{
+    state::{StopReason, format_elapsed},
+    tell::{is_heard, later},
+};
 use crate::{clean::clean, codes::FailureCode, graph::StageName};
 
 /// How much of what a hook said goes to `tracing`.
@@ -41,7 +46,11 @@ pub enum Event {
     /// Every required stage is up and healthy.
     Ready { took: Duration },
     /// The start failed, and what is up is stopped.
-    RollingBack { error: String },
+    RollingBack {
+        error: String,
+        /// Whether nothing but a request to stop ended the start.
+        requested: bool,
+    },
     /// The service does not take new work any more.
     Draining { reason: StopReason },
     /// A stage's stop hook runs.
@@ -80,11 +89,48 @@ impl Event {
         }
     }
 
-    /// Tells `tracing`.
-    pub(crate) fn trace(&self) {
+    /// Tells `tracing`, soon. What a report says is told in full there; `reported` is whether there is one, and keeps
+    /// it from being told as an error once more.
+    pub(crate) fn tell(&self, reported: bool) {
+        if is_heard(self.level()) {
+            let event = self.clone();
+            later(move || event.trace(reported));
+        }
+    }
+
+    /// How loud it is where nobody reports it.
+    fn level(&self) -> Level {
+        match self {
+            Self::StageStarting { .. } | Self::StageStopping { .. } => Level::DEBUG,
+            Self::StageUp { .. }
+            | Self::StageCancelled { .. }
+            | Self::HealthChanged { healthy: true, .. }
+            | Self::Ready { .. }
+            | Self::RollingBack { requested: true, .. }
+            | Self::Draining { .. }
+            | Self::StageStopped { .. }
+            | Self::Stopped { .. } => Level::INFO,
+            Self::StageRetrying { .. }
+            | Self::StageBlocking { .. }
+            | Self::HealthChanged { .. }
+            | Self::Leaked { .. } => Level::WARN,
+            Self::StageFailed { .. }
+            | Self::JobFailed { .. }
+            | Self::TaskEnded { .. }
+            | Self::RollingBack { .. }
+            | Self::StopFailed { .. } => Level::ERROR,
+        }
+    }
+
+    fn trace(&self, reported: bool) {
         use tracing::{debug, error, info, warn};
-        // What comes from hooks may carry a secret in a URL, and no log may tell it (invariant 10). The fields are
-        // made only where somebody listens.
+        // An error where nothing else tells it.
+        macro_rules! failure {
+            ($($told:tt)*) => {
+                if reported { debug!(target: "solostart", $($told)*) } else { error!(target: "solostart", $($told)*) }
+            };
+        }
+        // What comes from hooks may carry a secret in a URL, and no log may tell it (invariant 10).
         let said = |text: &str| clean(text, SAID_MOST);
         match self {
             Self::StageStarting { stage } => debug!(target: "solostart", %stage, "stage starting"),
@@ -94,8 +140,12 @@ impl Event {
             Self::StageUp { stage, took } => {
                 info!(target: "solostart", %stage, took = format_elapsed(*took), "stage up");
             }
-            Self::StageFailed { stage, code, error, optional } => {
-                error!(target: "solostart", %stage, code = code.name, optional, error = said(error), "stage failed");
+            // The service goes on without it, so no report of a failure follows.
+            Self::StageFailed { stage, code, error, optional: true } => {
+                error!(target: "solostart", %stage, code = code.name, optional = true, error = said(error), "stage failed");
+            }
+            Self::StageFailed { stage, code, error, optional: false } => {
+                failure!(%stage, code = code.name, optional = false, error = said(error), "stage failed");
             }
             Self::StageCancelled { stage } => info!(target: "solostart", %stage, "stage cancelled"),
             Self::StageBlocking { stage, step } => {
@@ -118,15 +168,16 @@ impl Event {
                 error!(target: "solostart", %stage, task, error = said(error), held_back, "task ended, is not started again");
             }
             Self::Ready { took } => info!(target: "solostart", took = format_elapsed(*took), "ready"),
-            Self::RollingBack { error } => error!(target: "solostart", error = said(error), "rolling back"),
+            Self::RollingBack { error, requested: true } => {
+                info!(target: "solostart", error = said(error), "rolling back")
+            }
+            Self::RollingBack { error, .. } => failure!(error = said(error), "rolling back"),
             Self::Draining { reason } => info!(target: "solostart", %reason, "draining"),
             Self::StageStopping { stage } => debug!(target: "solostart", %stage, "stage stopping"),
             Self::StageStopped { stage, took } => {
                 info!(target: "solostart", %stage, took = format_elapsed(*took), "stage stopped");
             }
-            Self::StopFailed { stage, error } => {
-                error!(target: "solostart", %stage, error = said(error), "stop failed")
-            }
+            Self::StopFailed { stage, error } => failure!(%stage, error = said(error), "stop failed"),
             Self::Leaked { stage, clones } => {
                 warn!(target: "solostart", %stage, clones, "still referenced after its stop");
             }

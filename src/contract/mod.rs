@@ -13,3 +13,4 @@ pub(crate) mod panic;
 pub(crate) mod stage;
 pub(crate) mod state;
 pub(crate) mod status;
+pub(crate) mod tell;

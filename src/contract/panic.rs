@@ -38,16 +38,22 @@ thread_local! {
 }
 
 /// Makes panics of hooks note their place instead of printing themselves, because the report says it
-/// all. Other panics go to the hook that was there before. Only `run` calls it: a library must
-/// not change how the process reports its panics behind the application's back.
-pub(crate) fn note_places() {
+/// all. Other panics go to the hook that the application has set, or where it has set none, to `tell`: the standard
+/// library's would wait for whoever reads stderr. Only `run` calls it: a library must not change how the process
+/// reports its panics behind the application's back.
+pub(crate) fn note_places(tell: fn(&Panicked)) {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let previous = std::panic::take_hook();
+        // What is taken while nobody has set one is the standard library's own.
+        let own = std::panic::take_hook();
+        let is_own = std::ptr::eq(&raw const *previous, &raw const *own);
         std::panic::set_hook(Box::new(move |info: &PanicHookInfo<'_>| {
+            let place = info.location().map(ToString::to_string);
             if CONTAINED.get() {
-                let place = info.location().map(ToString::to_string);
                 PLACE.with(|slot| *slot.borrow_mut() = place);
+            } else if is_own {
+                tell(&Panicked { message: message_of(info.payload()), place });
             } else {
                 previous(info);
             }

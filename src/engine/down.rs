@@ -22,6 +22,7 @@ use crate::{
         outcome::{FailurePhase, StopHook, StopProblem, StopSummary},
         panic::contain,
         state::{Change, Phase, StageState, StopReason, format_elapsed},
+        tell::{shown, tell},
     },
     error::StageError,
     ids::StageId,
@@ -183,7 +184,7 @@ impl Engine {
                     defect("a task ended without a word"),
                 );
                 self.failures.push(failure);
-                tracing::error!(target: "solostart", stage = %self.name(id), "engine defect: a task of the engine ended");
+                tell!(error, "engine defect: a task of the engine ended", stage = shown(self.name(id)));
                 None
             }
         }

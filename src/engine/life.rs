@@ -19,6 +19,7 @@ use crate::{
         outcome::{FailurePhase, NeverStarted, StageFailure, StartupError, StopReport, StopSummary},
         state::{Change, Phase, StageState, StopReason, format_elapsed},
         status::Status,
+        tell::{settled, tell},
     },
     error::StageError,
     ids::StageId,
@@ -231,7 +232,9 @@ impl Engine {
 
     async fn roll_back(mut self, ready: ReadySender) -> StopReport {
         let causes: Vec<String> = self.failures.iter().map(|failure| failure.error.to_string()).collect();
-        self.board.emit(&Event::RollingBack { error: causes.join("; ") });
+        let requested =
+            self.failures.iter().all(|failure| failure.error.failure_code() == STARTUP_INTERRUPTED);
+        self.board.emit(&Event::RollingBack { error: causes.join("; "), requested });
         let timeline = Status(self.board.clone()).timeline();
         let waiting = self.waiting();
         let rollback = self.down(&StopReason::Rollback).await;
@@ -255,8 +258,9 @@ impl Engine {
             summary: StopSummary::default(),
             timeline: Status(self.board.clone()).timeline(),
         };
+        settled().await;
         if ready.send(Err(Box::new(error))).is_err() {
-            tracing::warn!(target: "solostart", "the start was rolled back, and nobody waits to hear why");
+            tell!(warn, "the start was rolled back, and nobody waits to hear why");
         }
         report
     }

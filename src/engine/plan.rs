@@ -73,6 +73,8 @@ pub(crate) struct Plan {
     pub(crate) serve: Option<BoxServe>,
     pub(crate) serve_needs: Vec<StageId>,
     pub(crate) analysers: Vec<Analyser>,
+    /// Whether failures are reported beside being told to `tracing`.
+    pub(crate) reported: bool,
 }
 
 impl Plan {
@@ -88,6 +90,7 @@ impl Plan {
             serve: None,
             serve_needs: Vec::new(),
             analysers: Vec::new(),
+            reported: false,
         }
     }
 

@@ -93,7 +93,7 @@ impl Prepared {
         let graph = plan.sound().map_err(|error| broken("graph", error))?;
         let cells =
             plan.specs.iter().map(|spec| Cell::new(spec.optional, spec.timeout.unwrap_or(limits.stage)));
-        let board = Board::new(graph, cells.collect(), sink);
+        let board = Board::new(graph, cells.collect(), sink, plan.reported);
         let hooks = Hooks {
             specs: plan.specs,
             serve: plan.serve,

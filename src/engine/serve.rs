@@ -1,5 +1,7 @@
 //! Serving: until there is a reason to stop, and from there to the stop of the first stage.
 
+use std::time::Duration;
+
 use tokio::{
     sync::mpsc,
     task::JoinSet,
@@ -21,6 +23,7 @@ use crate::{
         panic::Contained,
         state::{Phase, StopReason, format_elapsed},
         status::Status,
+        tell::settled,
     },
     error::{StageError, StageResult},
 };
@@ -38,7 +41,7 @@ impl Engine {
             Ok(()) => self.until_asked(commands, &mut serving, &mut checks).await,
             Err(error) => (StopReason::Failed, Some(self.failure_of("serve", FailurePhase::Serve, error))),
         };
-        if self.limits.drain > std::time::Duration::ZERO && !serving.is_empty() && failure.is_none() {
+        if self.limits.drain > Duration::ZERO && !serving.is_empty() && failure.is_none() {
             self.board.set_phase(Phase::Draining);
             self.board.emit(&Event::Draining { reason: reason.clone() });
             tokio::select! {
@@ -65,12 +68,17 @@ impl Engine {
         let span = info_span!(target: "solostart", "shutdown", %reason);
         let mut summary = self.down(&reason).instrument(span).await;
         summary.elapsed = began.elapsed();
+        settled().await;
         StopReport { reason, failure, summary, timeline: Status(self.board.clone()).timeline() }
     }
 
     fn launch_serve(&mut self, serving: &mut Serving, shutdown: &CancellationToken) -> StageResult<()> {
         let Some(serve) = self.serve.take() else { return Ok(()) };
-        let cx = ServeContext { shutdown: shutdown.clone(), status: Status(self.board.clone()) };
+        let cx = ServeContext {
+            shutdown: shutdown.clone(),
+            status: Status(self.board.clone()),
+            stop_budget: self.serve_budget(),
+        };
         let future = self
             .with_outputs(|outputs| serve(outputs, cx))
             .ok_or_else(|| defect("serve was launched without its prerequisites"))?;
@@ -127,7 +135,7 @@ impl Engine {
 
     /// Waits for the `serve` hook to finish, for at most half of the stop budget, then drops it.
     async fn end_serving(&mut self, serving: &mut Serving, failure: &mut Option<StageFailure>) {
-        let limit = self.limits.shutdown / 2;
+        let limit = self.serve_budget();
         match timeout(limit, serving.join_next()).await {
             Ok(None) => {}
             Ok(Some(ended)) => match (&failure, self.served(StopReason::Finished, ended).1) {
@@ -145,6 +153,10 @@ impl Engine {
                 }
             }
         }
+    }
+
+    fn serve_budget(&self) -> Duration {
+        self.limits.shutdown / 2
     }
 
     fn serve_problem(&mut self, error: StageError) {

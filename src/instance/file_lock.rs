@@ -37,6 +37,7 @@ use super::{
     private::keep_private,
     program::Occupant,
     refusal,
+    sharing::typed,
 };
 use crate::{
     codes,
@@ -336,8 +337,11 @@ fn refused(path: &Path, reason: &str) -> StageError {
     let shown = path.display();
     StageError::new(codes::LOCK_UNSUPPORTED, format!("The lock file {shown} {reason}."))
         .fact("lock file", shown.to_string())
-        .hint(format!("See what it is: ls -lid {}", quoted(path)))
-        .hint(format!("Move it away once no instance runs: mv {0} {0}.old", quoted(path)))
+        .hint(format!("See what it is: {}", typed(&format!("ls -lid {}", quoted(path)), path)))
+        .hint(format!(
+            "Move it away once no instance runs: {}",
+            typed(&format!("mv {0} {0}.old", quoted(path)), path)
+        ))
 }
 
 /// Somebody replaces the file again and again; whether he still does then is for the next start to see.

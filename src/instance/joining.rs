@@ -24,6 +24,7 @@ use super::{
 use crate::{
     clock::boot_time,
     contract::guard::{GuardKeeper, WorkerGuard},
+    contract::tell::{shown, tell},
     error::StageResult,
     limits::no_thread,
 };
@@ -134,7 +135,7 @@ impl<'a> Site<'a> {
         let note = |observed: &Observed| {
             // Without the note the next start observes from the beginning.
             if let Err(error) = lock.observe(observed) {
-                tracing::warn!("the next start cannot go on with this observation: {error}");
+                tell!(warn, "the next start cannot go on with this observation", error = shown(error));
             }
         };
         let cancelled = &*self.config.cancelled;
@@ -150,7 +151,7 @@ impl<'a> Site<'a> {
         warn_of_lost_memory(before.as_ref(), applicant.remembered);
         let took_over = before.filter(|row| row.holder.is_some()).map(|row| epitaph(&row, reason, sent));
         if let Some(took_over) = &took_over {
-            tracing::warn!(token = token.get(), "took over from a dead instance: {took_over}");
+            tell!(warn, format!("took over from a dead instance: {took_over}"), token = token.get());
         }
         let keeper = Arc::new(GuardKeeper::held_by(self.config.instance));
         let guard = keeper.guard();
@@ -203,7 +204,11 @@ fn credible_memory(lock: &FileLock) -> u64 {
         return found;
     }
     let file = lock.identity.path.display();
-    tracing::warn!("the lock file {file} remembers a token that no instance was given; it is not used");
+    tell!(
+        warn,
+        "the lock file remembers a token that no instance was given; it is not used",
+        file = shown(file)
+    );
     0
 }
 
@@ -211,10 +216,11 @@ fn credible_memory(lock: &FileLock) -> u64 {
 fn warn_of_lost_memory(before: Option<&LeaseRecord>, remembered: u64) {
     let known = before.map_or(0, |row| row.version.token);
     if known < remembered {
-        tracing::warn!(
-            known,
-            remembered,
-            "the lease was lost or an older copy restored; tokens go on growing"
+        tell!(
+            warn,
+            "the lease was lost or an older copy restored; tokens go on growing",
+            known = known,
+            remembered = remembered
         );
     }
 }

@@ -16,6 +16,7 @@ use rustix::{
 use super::{
     evidence::{mount_at, quoted, type_name, with_ending},
     mounts, refusal,
+    sharing::typed,
 };
 use crate::{
     codes,
@@ -41,7 +42,7 @@ pub(crate) fn require_one(path: &Path) -> StageResult<Metadata> {
         let cause = format!("The data file {} is a {}.", path.display(), type_name(&found));
         return Err(StageError::new(codes::LOCK_UNSUPPORTED, cause)
             .fact("data file", path.display().to_string())
-            .hint(format!("See what it is: ls -lid {}", quoted(path))));
+            .hint(format!("See what it is: {}", typed(&format!("ls -lid {}", quoted(path)), path))));
     }
     if found.nlink() > 1 {
         return Err(linked(path, &found));

@@ -88,6 +88,11 @@ impl Platform {
         !matches!(self, Self::Machine | Self::Systemd { .. })
     }
 
+    /// Whether an operator has a program for containers.
+    pub(super) fn has_engine(&self) -> bool {
+        self.engine().is_some()
+    }
+
     /// The program that an operator has for containers; `None` where there is none.
     fn engine(&self) -> Option<&'static str> {
         match self {

@@ -11,6 +11,8 @@ use rustix::process::geteuid;
 
 use super::evidence::quoted;
 
+use crate::contract::tell::{shown, tell};
+
 /// The mode of a new file.
 pub(super) const PRIVATE: u32 = 0o600;
 
@@ -25,13 +27,18 @@ pub(super) fn keep_private(file: &Path) {
         return;
     }
     let mode = found.mode() & 0o7777 & !OTHERS;
-    let shown = file.display();
+    let shown_file = file.display();
     match fs::set_permissions(file, Permissions::from_mode(mode)) {
         Ok(()) => {
-            tracing::info!(file = %shown, "made private (mode {mode:04o}): who can read it could lock it")
+            tell!(
+                info,
+                format!("made private (mode {mode:04o}): who can read it could lock it"),
+                file = shown(shown_file)
+            );
         }
         Err(error) => {
-            tracing::warn!(file = %shown, %error, "others can lock this file: chmod go-rwx {}", quoted(file));
+            let mend = format!("others can lock this file: chmod go-rwx {}", quoted(file));
+            tell!(warn, mend, file = shown(shown_file), error = shown(error));
         }
     }
 }
@@ -43,9 +50,11 @@ pub(super) fn warn_of_wide(dir: &Path) {
         && is_wide_and_ours(&found)
     {
         let mode = found.mode() & 0o7777;
-        tracing::warn!(
-            directory = %dir.display(), mode = format!("{mode:04o}"),
-            "others can reach into the directory of data and lock: chmod 0700 {}", quoted(dir)
+        tell!(
+            warn,
+            format!("others can reach into the directory of data and lock: chmod 0700 {}", quoted(dir)),
+            directory = shown(dir.display()),
+            mode = format!("{mode:04o}")
         );
     }
 }

@@ -23,6 +23,7 @@ use super::{
     missing::missing,
     mounts::Mount,
     obstacles,
+    sharing::typed,
 };
 use crate::{
     codes::{self, FailureCode},
@@ -193,19 +194,28 @@ fn no_room(path: &Path, cause: &str, quota: bool) -> StageError {
     let without_files = room.is_some_and(|room| room.files.is_some_and(|files| files < FEW));
     let point = quoted(&mount_at(place).point);
     match () {
-        () if quota => refused
-            .fact("full", "the quota of this user, group or directory; not the disk")
-            .hint(format!("Free space on it, or raise the quota; see the disk: df -h {name}")),
+        () if quota => {
+            refused.fact("full", "the quota of this user, group or directory; not the disk").hint(format!(
+                "Free space on it, or raise the quota; see the disk: {}",
+                typed(&format!("df -h {name}"), place)
+            ))
+        }
         () if without_files => refused
             .fact("full", "the number of files: there is no inode left, whatever bytes are free")
-            .hint(format!("Remove files, or make the file system with more inodes: df -i {name}"))
+            .hint(format!(
+                "Remove files, or make the file system with more inodes: {}",
+                typed(&format!("df -i {name}"), place)
+            ))
             .hint(format!("See where the many files are: du --inodes -xd2 {point} | sort -n | tail")),
         () if room.is_some_and(|room| room.bytes > 16 * 1024 * 1024) => refused
-            .hint(format!("Free space on it, or raise its quota: df -h {name}"))
-            .hint(format!("Or it has no inode left: df -i {name}")),
+            .hint(format!("Free space on it, or raise its quota: {}", typed(&format!("df -h {name}"), place)))
+            .hint(format!("Or it has no inode left: {}", typed(&format!("df -i {name}"), place))),
         () => refused
-            .hint(format!("Free space on it, or raise its quota: df -h {name}"))
-            .hint(format!("See what takes it: du -xhd1 {point} | sort -h | tail")),
+            .hint(format!("Free space on it, or raise its quota: {}", typed(&format!("df -h {name}"), place)))
+            .hint(format!(
+                "See what takes it: {} | sort -h | tail",
+                typed(&format!("du -xhd1 {point}"), place)
+            )),
     }
 }
 

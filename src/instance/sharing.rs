@@ -9,11 +9,13 @@
 use std::{cell::OnceCell, fs, os::fd::BorrowedFd, path::Path};
 
 use super::{
+    evidence::{existing, mount_at, quoted},
     mounts::{self, Class, Mount, mount_among},
     platform::Platform,
 };
 use crate::{
     codes,
+    contract::tell::{shown, tell},
     error::{StageError, StageResult},
 };
 
@@ -116,10 +118,34 @@ pub(super) fn require(
     }
     if allowed.split(',').any(|name| name.trim() == kind) {
         let lock = lock.display();
-        tracing::warn!(%lock, file_system = %kind, "others may not see the lock: {prefix}_ALLOW_UNSHARED_LOCK");
+        let said = format!("others may not see the lock: {prefix}_ALLOW_UNSHARED_LOCK");
+        tell!(warn, said, lock = shown(lock), file_system = kind.clone());
         return Ok(());
     }
     Err(refusal(mount, reach, lock, prefix, &Surroundings::default()))
+}
+
+/// `command`, which is about `path`, as an operator types it: the image of a container may hold nothing but the program,
+/// so that there it runs in a new one that has the same mount.
+pub(crate) fn typed(command: &str, path: &Path) -> String {
+    let here = Surroundings::default();
+    let mount = mount_at(existing(path));
+    if here.in_container() && here.platform().has_engine() && mount.point != Path::new("/") {
+        return here.platform().in_helper(&mount, command);
+    }
+    command.to_owned()
+}
+
+/// The command that copies a directory to one beside it, or out of a container.
+#[cfg(feature = "database")]
+pub(crate) fn copied(dir: &Path) -> String {
+    let shown = quoted(dir);
+    let beside = format!("cp -a {shown} {shown}.broken");
+    let outside = typed("cp -a", dir);
+    match outside.strip_suffix(" busybox cp -a") {
+        Some(helper) => format!("{helper} -v \"$PWD\":/here busybox cp -a {shown} /here/broken"),
+        None => beside,
+    }
 }
 
 /// Why a lock on a mount would protect nothing, or might not.

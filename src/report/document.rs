@@ -43,6 +43,8 @@ pub(crate) enum Event {
     ServiceFailed,
     #[serde(rename = "service.stop-incomplete")]
     StopIncomplete,
+    #[serde(rename = "service.panicked")]
+    Panicked,
     #[serde(rename = "service.stopping")]
     Stopping,
     #[serde(rename = "service.stopped")]
@@ -59,6 +61,7 @@ impl Event {
             Self::Progress => "STARTING",
             Self::Ready => "READY",
             Self::StartupFailed => "STARTUP FAILED",
+            Self::Panicked => "PANIC",
             Self::Stopping => "STOPPING",
             Self::Interrupted | Self::Stopped => "STOPPED",
             Self::ServiceFailed => "SERVICE FAILED",

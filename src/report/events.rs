@@ -6,7 +6,7 @@ use super::{
     document::{Document, Event, Verdict, millis},
     emergency::emergency,
     failure::{startup_failure, stop_failure, unstopped},
-    lines::{interrupted, progress, ready, stopped, warning},
+    lines::{Uncontained, interrupted, progress, ready, stopped, warning},
     short::short,
     words,
 };
@@ -16,6 +16,7 @@ use crate::{
         outcome::{StageFailure, StartupError, StopReport},
         state::Phase,
         status::Timeline,
+        tell::tell,
     },
     error::ErrorKind,
     graph::StageName,
@@ -102,6 +103,13 @@ impl Report {
             }
         };
         Self::new(document, text)
+    }
+
+    /// A thread or task of the application's own panicked. The service goes on.
+    pub(crate) fn panicked(seen: &Uncontained<'_>, identity: &Identity) -> Self {
+        let text = seen.text();
+        let message = text.lines().next().unwrap_or_default();
+        Self::new(Document::new(Event::Panicked, "ERROR", message, identity), text)
     }
 
     /// A signal was heard.
@@ -205,6 +213,18 @@ impl Report {
     /// Three lines for a failure that was told in full before, or that has little room.
     pub(crate) fn short(&self) -> String {
         short(&self.document)
+    }
+
+    /// Tells `tracing`, in one event: a failure in the short form.
+    pub(crate) fn trace(&self) {
+        let document = &self.document;
+        let (about, code) = (document.event.headline(), document.code.clone());
+        let (exit_code, text) = (document.exit_code, self.short().trim_end().to_owned());
+        match document.level {
+            "ERROR" => tell!(error, text, about = about, code = code, exit_code = exit_code),
+            "WARN" => tell!(warn, text, about = about, code = code, exit_code = exit_code),
+            _ => tell!(info, text, about = about, code = code, exit_code = exit_code),
+        }
     }
 
     /// Adds what is known of the lock.

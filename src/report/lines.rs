@@ -1,15 +1,19 @@
 //! The reports that are one line: ready, stopped, interrupted, and warnings.
 
-use std::time::Duration;
+use std::{
+    backtrace::{Backtrace, BacktraceStatus},
+    time::Duration,
+};
 
 use super::{
-    clean::{clean, clean_display},
+    clean::{clean, clean_display, clean_lines},
     state::names,
     words::{list, span, stage},
 };
 use crate::{
     contract::{
         outcome::{StartupError, StopReport},
+        panic::Panicked,
         state::{StageState, format_elapsed},
         status::{StageTimes, Timeline},
     },
@@ -38,6 +42,26 @@ impl Slow {
         let step = self.step.iter().map(|step| clean(step, 120));
         let blocks = self.blocks.then(|| "it blocks its thread".to_owned());
         step.chain(blocks).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// A panic in a thread or task of the application's own, which nothing contains.
+pub(crate) struct Uncontained<'a> {
+    pub(crate) thread: Option<&'a str>,
+    pub(crate) panic: &'a Panicked,
+    /// Captured where `RUST_BACKTRACE` asks for one.
+    pub(crate) backtrace: &'a Backtrace,
+}
+
+impl Uncontained<'_> {
+    /// One line, and the backtrace after it.
+    pub(crate) fn text(&self) -> String {
+        let thread = clean(self.thread.unwrap_or("without a name"), 80);
+        let line = format!("PANIC  thread `{thread}` {}\n", clean_display(self.panic, 400));
+        if self.backtrace.status() != BacktraceStatus::Captured {
+            return line;
+        }
+        line + &clean_lines(&self.backtrace.to_string(), 64_000) + "\n"
     }
 }
 

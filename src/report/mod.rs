@@ -36,7 +36,7 @@ pub(crate) use emergency::{Stalled, StalledStage};
 pub(crate) use events::Report;
 pub(crate) use failure::command_failure;
 pub(crate) use ledger::{Before, Counted, Ledger, Recovered};
-pub(crate) use lines::Slow;
+pub(crate) use lines::{Slow, Uncontained};
 
 /// `text` as one line of printable ASCII, without what a URL in it may hide, and cut where it is endless.
 pub(crate) fn printable(text: &str) -> String {

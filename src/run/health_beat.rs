@@ -17,6 +17,7 @@ use crate::{
         board::Board,
         state::{Phase, StageState, format_elapsed},
         status::{StageTimes, Status},
+        tell::{shown, tell},
     },
     report::printable,
 };
@@ -122,20 +123,20 @@ impl Warned {
         let taken = listed(refused.iter().filter(|refused| beside_the_lock || refused.is_taken()));
         if !taken.is_empty() && !std::mem::replace(&mut self.places, true) {
             let place = if beside_the_lock { "beside the lock" } else { "elsewhere" };
-            tracing::warn!(target: "solostart", "the state that `healthcheck` reads is {place}: {taken}");
+            tell!(warn, format!("the state that `healthcheck` reads is {place}: {taken}"));
         }
     }
 
     fn of_none(&mut self, refused: &[Refused]) {
         if !std::mem::replace(&mut self.places, true) {
             let taken = listed(refused.iter());
-            tracing::warn!(target: "solostart", "no directory for the state that `healthcheck` reads: {taken}");
+            tell!(warn, format!("no directory for the state that `healthcheck` reads: {taken}"));
         }
     }
 
     fn of_silence(&mut self, error: &io::Error) {
         if !std::mem::replace(&mut self.silence, true) {
-            tracing::warn!(target: "solostart", %error, "health checks cannot be told how the service is");
+            tell!(warn, "health checks cannot be told how the service is", error = shown(error));
         }
     }
 }

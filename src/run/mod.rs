@@ -33,16 +33,17 @@ mod progress;
 mod pulse;
 mod reporter;
 mod signals;
-mod stderr;
 pub(crate) mod telling;
+mod voice;
 mod waits;
 mod watchdog;
 
 use health_beat::Saying;
 use health_place::Places;
 use pulse::Observers;
-use reporter::Reporter;
+use reporter::{Reporter, finish_telling};
 use signals::StopRequest;
+pub use voice::Stderr;
 use waits::About;
 use watchdog::Watchdog;
 
@@ -80,7 +81,8 @@ use watchdog::Watchdog;
 /// 0 when it stopped as asked, also during the start; otherwise those of [`ErrorKind`], and 130 or 143
 /// after a second signal.
 pub fn run(name: &str, plan: impl FnOnce(&mut Startup) -> StageResult<()>) -> ExitCode {
-    note_places();
+    note_places(reporter::panicked);
+    signals::keep_to_errors();
     let env = Env::from_process(&Env::prefix_of(name));
     let mut startup = Startup::new(name, env.clone(), WorkerMode::Single);
     let planned = contain(|| plan(&mut startup));
@@ -96,12 +98,14 @@ pub fn run(name: &str, plan: impl FnOnce(&mut Startup) -> StageResult<()>) -> Ex
         words: words_here,
     };
     let places = Places::of(&startup);
-    let mut reporter = Reporter::new(startup.telling(), identity);
+    let mut reporter = Reporter::new(startup.telling(), startup.report_to, identity);
+    reporter.hear_of_panics();
+    startup.plan.reported = true;
     let planned = match planned {
         Ok(Ok(())) => match cli::parse(name, startup.version_text(), std::env::args_os().skip(1)) {
             Ok(Request::Run) => Ok(()),
-            Ok(request) => return ExitCode::from(cli::answer(request, startup, reporter.identity())),
-            Err(refused) => return ExitCode::from(refused.tell()),
+            Ok(request) => return ended(cli::answer(request, startup, reporter.identity())),
+            Err(refused) => return ended(refused.tell()),
         },
         Ok(Err(error)) => Err(broken("plan", error)),
         Err(panic) => Err(broken("plan", StageError::new(GRAPH_INVALID, panic))),
@@ -128,6 +132,12 @@ pub fn run(name: &str, plan: impl FnOnce(&mut Startup) -> StageResult<()>) -> Ex
         reporter.hold(exit.code, request);
     }
     ExitCode::from(exit.code)
+}
+
+/// The end of a subcommand.
+fn ended(code: u8) -> ExitCode {
+    finish_telling();
+    ExitCode::from(code)
 }
 
 /// The words of the platform that this process runs on.

@@ -1,5 +1,5 @@
 //! What the operator sees while the service starts: a line for each stage that is slow; on a terminal a line for
-//! each stage that runs, drawn again and again. The thread of `stderr` looks, so that it is told when every thread
+//! each stage that runs, drawn again and again. The thread of `voice` looks, so that it is told when every thread
 //! of the runtime is blocked.
 
 use std::{sync::Arc, time::Duration};
@@ -9,6 +9,7 @@ use crate::{
         board::Board,
         state::{Phase, StageState},
         status::{Status, Timeline},
+        tell::tell,
     },
     engine::BLOCKING_TICKS,
     ids::StageId,
@@ -78,8 +79,8 @@ impl Progress {
         });
         for (id, slow) in &running {
             self.board.cell(*id).span().in_scope(|| {
-                let (stage, running_s, what) = (&*slow.stage, slow.running.as_secs(), slow.what());
-                tracing::info!(target: "solostart", stage, running_s, what, "stage is still starting");
+                let (stage, running_s, what) = (slow.stage.to_string(), slow.running.as_secs(), slow.what());
+                tell!(info, "stage is still starting", stage = stage, running_s = running_s, what = what);
             });
         }
         running.into_iter().map(|(_, slow)| slow).collect()
@@ -93,7 +94,7 @@ impl Progress {
 /// Makes the text of a stage that is slow.
 pub(super) type Tell = Box<dyn Fn(&Slow, &Timeline) -> String + Send>;
 
-/// What the thread of `stderr` looks at. Dropping it clears what a terminal shows.
+/// What the thread of `voice` looks at. Dropping it clears what a terminal shows.
 pub(super) struct Show {
     progress: Progress,
     live: Option<live::Live>,
@@ -108,6 +109,14 @@ impl Show {
     /// How often to look.
     pub(super) fn beat(&self) -> Duration {
         if self.live.is_some() { DRAW } else { LOOK }
+    }
+
+    /// Writes something where no line is drawn.
+    pub(super) fn beside(&self, write: impl FnOnce()) {
+        match &self.live {
+            Some(live) => live.beside(write),
+            None => write(),
+        }
     }
 
     /// Draws, or returns what is to be written.

@@ -1,7 +1,9 @@
 //! Tells the operator, in the form that was asked for, and never at the price of the process's end.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError, mpsc::Receiver},
+    backtrace::Backtrace,
+    sync::{Arc, Mutex, OnceLock, PoisonError, mpsc::Receiver},
+    thread,
     time::Instant,
 };
 
@@ -15,20 +17,23 @@ use super::{
     notifying::Webhook,
     progress::{Progress, Show},
     signals::StopRequest,
-    stderr::Stderr,
     telling::Telling,
+    voice,
     waits::{About, Shortened},
 };
 use crate::{
     contract::{
         board::Board,
         outcome::{StageFailure, StartupError, StopReport},
+        panic::Panicked,
         status::Timeline,
+        tell,
     },
     error::ErrorKind,
     instance::worker_mode::status,
-    report::{Before, Counted, Identity, Ledger, Recovered, Report, Slow, fingerprint},
+    report::{Before, Counted, Identity, Ledger, Recovered, Report, Slow, Uncontained, fingerprint},
     settings::EnvWarning,
+    startup::ReportTo,
 };
 
 /// Writes each report where the operator reads it.
@@ -36,21 +41,27 @@ use crate::{
 pub(super) struct Reporter {
     identity: Identity,
     telling: Telling,
+    to: ReportTo,
     ledger: Ledger,
     /// The failures before this start, as far as they are known.
     before: Option<Recovered>,
-    stderr: Stderr,
     systemd: Option<Notifier>,
     /// What is being delivered.
     pending: Arc<Mutex<Vec<Receiver<()>>>>,
 }
 
 impl Reporter {
-    pub(super) fn new(telling: Telling, identity: Identity) -> Self {
+    pub(super) fn new(telling: Telling, to: ReportTo, identity: Identity) -> Self {
         let ledger = Ledger::new(telling.ledger.clone());
         let systemd = Notifier::connect(&telling.systemd);
-        let (before, stderr, pending) = Default::default();
-        Self { identity, telling, ledger, before, stderr, systemd, pending }
+        let (before, pending) = Default::default();
+        Self { identity, telling, to, ledger, before, systemd, pending }
+    }
+
+    /// Tells of panics from now on.
+    pub(super) fn hear_of_panics(&self) {
+        // A process has one service.
+        let _is_told_already = OF_PANICS.set(self.clone());
     }
 
     /// The service manager, where there is one.
@@ -169,10 +180,11 @@ impl Reporter {
         Identity { at: Timestamp::now(), ..self.identity.clone() }
     }
 
-    /// Waits, not for long, for what is still being delivered.
+    /// Waits, not for long, for what is still being delivered and written.
     pub(super) fn settle(&self) {
-        let pending = std::mem::take(&mut *self.pending());
         let end = Instant::now() + PATIENCE;
+        finish_telling();
+        let pending = std::mem::take(&mut *self.pending());
         for delivered in pending {
             let _gave_up = delivered.recv_timeout(end.saturating_duration_since(Instant::now()));
         }
@@ -198,16 +210,44 @@ impl Reporter {
             let report = Report::progress(slow, timeline, &identity);
             if json { report.json() } else { report.text().to_owned() }
         };
-        self.stderr.show(Show::new(Progress::new(board), self.telling.live, Box::new(tell)));
+        if self.to.is_stderr() {
+            voice::show(Show::new(Progress::new(board), self.telling.live, Box::new(tell)));
+        }
     }
 
     fn print(&self, report: &Report, in_full: bool) {
-        self.stderr.write(match (self.telling.json, in_full) {
-            (true, _) => report.json(),
-            (false, true) => report.text().to_owned(),
-            (false, false) => report.short(),
-        });
+        if self.to.is_tracing() {
+            report.trace();
+        }
+        if self.to.is_stderr() {
+            voice::report(match (self.telling.json, in_full) {
+                (true, _) => report.json(),
+                (false, true) => report.text().to_owned(),
+                (false, false) => report.short(),
+            });
+        }
     }
+}
+
+/// Who tells of panics in the service's form; `None` before the environment says which that is.
+static OF_PANICS: OnceLock<Reporter> = OnceLock::new();
+
+/// Tells of a panic that nothing contains: in a thread or task of the application's own.
+pub(super) fn panicked(panic: &Panicked) {
+    let thread = thread::current();
+    let backtrace = Backtrace::capture();
+    let seen = Uncontained { thread: thread.name(), panic, backtrace: &backtrace };
+    match OF_PANICS.get() {
+        Some(reporter) => reporter.tell(|identity| Report::panicked(&seen, identity)),
+        None => voice::report(seen.text()),
+    }
+}
+
+/// Has everything that was said so far reach its reader, where there is one who reads.
+pub(super) fn finish_telling() {
+    // A subscriber may write by the same voice, so it comes first.
+    tell::settle(PATIENCE / 4);
+    voice::settle(PATIENCE);
 }
 
 /// What can be seen of the locks.

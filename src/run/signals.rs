@@ -12,17 +12,28 @@ use std::{
 };
 
 use signal_hook::{
-    consts::{SIGINT, SIGTERM},
+    consts::{SIGINT, SIGTERM, SIGXFSZ},
+    flag,
     iterator::Signals,
     low_level,
 };
 
-use super::reporter::Reporter;
+use super::{reporter::Reporter, voice};
 use crate::{contract::state::StopReason, engine::running::Control, report::Report};
 
 /// A signal that comes this soon after the first is the same request: `timeout` of GNU coreutils, for one,
 /// signals its child and then the child's whole process group.
 const SAME_REQUEST: Duration = Duration::from_millis(100);
+
+/// How long whoever wants the end at once waits for what is said last.
+const LAST_WORD: Duration = Duration::from_millis(100);
+
+/// Has a write beyond the limit on the size of files fail with `EFBIG`, which is reported, where it would end the process
+/// without a word: `SIGXFSZ`, setrlimit(2).
+pub(super) fn keep_to_errors() {
+    // Where it cannot be installed, what follows says why.
+    let _stays_deadly = flag::register(SIGXFSZ, Arc::default());
+}
 
 /// What the signal thread shares with the rest of the facade.
 #[derive(Clone, Default)]
@@ -111,6 +122,7 @@ impl StopRequest {
             Heard::Second => {
                 let text = format!("second {name}: ending at once, without stopping what runs\n");
                 reporter.tell(|identity| Report::stopping(&text, identity));
+                voice::settle(LAST_WORD);
                 // The conventional code of a process that a signal ended. It ends here and now: destructors
                 // and exit handlers are just what may hang.
                 low_level::exit(128 + signal);

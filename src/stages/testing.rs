@@ -54,7 +54,7 @@ impl Start {
     fn new(worker: GuardKeeper, limit: Duration, sink: Option<EventSink>) -> Self {
         let mut graph = Graph::default();
         let id = graph.add("under-test".into());
-        let board = Board::new(graph.sound().unwrap(), vec![Cell::new(false, limit)], sink);
+        let board = Board::new(graph.sound().unwrap(), vec![Cell::new(false, limit)], sink, false);
         let cancel = board.cancel_token(id).clone();
         board.set_state(id, StageState::Starting, Instant::now());
         let cx = StageContext::new(board, id);

@@ -59,8 +59,39 @@ pub struct Startup {
     mode: WorkerMode,
     declared: lock::Declared,
     pub(crate) sink: Option<EventSink>,
+    /// Where `run` tells.
+    #[cfg(feature = "run")]
+    pub(crate) report_to: ReportTo,
     worker: Handle<WorkerLock>,
     taking: Taking,
+}
+
+/// Where [`run`](crate::run()) puts what it reports: that the service is ready, has stopped, has failed and why.
+///
+/// A failure is told once in each place. What a report says is therefore not told to `tracing` as an error as well; the
+/// stages' own events of it have the level DEBUG. Report file, webhook and service manager hear of it whatever is chosen.
+#[cfg(feature = "run")]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum ReportTo {
+    /// As a block of text, or with `<P>_LOG_FORMAT=json` as one object on one line.
+    #[default]
+    Stderr,
+    /// As one event under the target `solostart`, a failure with level ERROR, in the short form. Nothing is written to
+    /// stderr.
+    Tracing,
+    /// In both places.
+    Both,
+}
+
+#[cfg(feature = "run")]
+impl ReportTo {
+    pub(crate) fn is_stderr(self) -> bool {
+        self != Self::Tracing
+    }
+
+    pub(crate) fn is_tracing(self) -> bool {
+        self != Self::Stderr
+    }
 }
 
 /// A start whose settings were read.
@@ -105,6 +136,8 @@ impl Startup {
             mode,
             declared: lock::Declared::default(),
             sink: None,
+            #[cfg(feature = "run")]
+            report_to: ReportTo::default(),
             worker,
             taking,
         }
@@ -133,6 +166,20 @@ impl Startup {
     /// Lets any number of workers run, and says why in the line that says the service is ready.
     pub fn allow_many_workers(&mut self, reason: &str) -> &mut Self {
         self.mode = WorkerMode::Many { reason: reason.to_owned() };
+        self
+    }
+
+    /// Says where [`run`](crate::run()) puts its reports: on stderr, where nothing else is said.
+    ///
+    /// ```
+    /// # use solostart::{Env, ReportTo, Startup, WorkerMode};
+    /// # let mut startup = Startup::new("shop", Env::from_process("SHOP"), WorkerMode::Single);
+    /// // All of this service's words go through its `tracing` subscriber.
+    /// startup.report_to(ReportTo::Tracing);
+    /// ```
+    #[cfg(feature = "run")]
+    pub fn report_to(&mut self, to: ReportTo) -> &mut Self {
+        self.report_to = to;
         self
     }
 

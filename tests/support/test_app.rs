@@ -6,7 +6,7 @@
 use std::{
     fs::{File, OpenOptions},
     future::pending,
-    io,
+    io::{self, Write},
     path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
     sync::Arc,
@@ -83,6 +83,7 @@ fn plan(startup: &mut Startup, scenario: &str, witness: Option<PathBuf>) -> Stag
         })
         .required();
     let serving = scenario.to_owned();
+    let looked_after = startup.data_dir();
     startup.serve(subject, async move |cx: ServeContext, _subject: Arc<()>| match serving.as_str() {
         "serve-error" => Err("the listener broke").hint("look at the network"),
         "serve-panic" => panic!("the listener broke"),
@@ -90,12 +91,29 @@ fn plan(startup: &mut Startup, scenario: &str, witness: Option<PathBuf>) -> Stag
         "serve-hang" => pending().await,
         "serve-block" => block(),
         "serve-await-blocking" => await_blocking().await,
+        "flood" => flood(&looked_after),
+        "stray-panic" => {
+            // Nobody waits for it, and nothing contains it.
+            let thread = thread::Builder::new().name("worker-of-mine".to_owned());
+            let _panicked = thread.spawn(|| panic!("the sky fell on https://user:S3CRET@host/?k=v"))?.join();
+            Ok(())
+        }
         _ => {
             cx.shutdown_requested().await;
             Ok(())
         }
     });
     if scenario == "plan-error" { Err("the plan is not finished".into()) } else { Ok(()) }
+}
+
+/// Writes more of a log than waits for a reader, and says when it is done.
+fn flood(data: &Path) -> StageResult<()> {
+    let mut log = solostart::Stderr::new();
+    for line in 0..100_000 {
+        writeln!(log, "flood {line} {:50}", "")?;
+    }
+    File::create(data.join("flooded"))?;
+    Ok(())
 }
 
 /// Locks the witness for as long as this process works, and says so if somebody else works, too.

@@ -15,7 +15,7 @@ impl Drop for PanicsWhenDropped {
 
 fn tasks(stages: usize) -> HookTasks {
     let graph = crate::graph::Graph::default().sound().unwrap();
-    let board = crate::contract::board::Board::new(graph, Vec::new(), None);
+    let board = crate::contract::board::Board::new(graph, Vec::new(), None, false);
     HookTasks::new(Heights::new(&board), Duration::from_secs(1), stages)
 }
 

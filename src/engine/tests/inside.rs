@@ -25,7 +25,7 @@ async fn up(_: StageContext, (): ()) -> StageResult<u32> {
 fn engine(plan: Plan) -> Engine {
     let graph = plan.graph.sound().unwrap();
     let cells = plan.specs.iter().map(|spec| Cell::new(spec.optional, limits().stage)).collect();
-    let board = Board::new(graph, cells, None);
+    let board = Board::new(graph, cells, None, false);
     let hooks = Hooks {
         specs: plan.specs,
         serve: plan.serve,

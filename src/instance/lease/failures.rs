@@ -13,6 +13,7 @@ use crate::{
     instance::{
         evidence::quoted,
         refusal::{of_sqlite, system},
+        sharing::typed,
     },
 };
 
@@ -28,8 +29,11 @@ pub(crate) fn failure(error: &StoreError, path: &Path) -> StageError {
         StoreError::NotWritable(said) | StoreError::Failed(said) => asked(said, codes::DB_IO, &cause, path),
         StoreError::Unsupported(_) => StageError::new(codes::LOCK_UNSUPPORTED, cause)
             .fact("lease", path.display().to_string())
-            .hint(format!("See what it is: ls -lid {}", quoted(path)))
-            .hint(format!("Move it away once no instance runs: mv {0} {0}.old", quoted(path))),
+            .hint(format!("See what it is: {}", typed(&format!("ls -lid {}", quoted(path)), path)))
+            .hint(format!(
+                "Move it away once no instance runs: {}",
+                typed(&format!("mv {0} {0}.old", quoted(path)), path)
+            )),
         StoreError::Changed(_) => StageError::new(codes::LOCK_REPLACED, cause)
             .fact("lease", path.display().to_string())
             .hint("Find out who replaces files in that directory, such as a backup that is being restored"),

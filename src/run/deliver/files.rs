@@ -10,6 +10,7 @@ use std::{
 use rustix::fs::OFlags;
 
 use crate::{
+    contract::tell::{shown, tell},
     files,
     report::{
         Report,
@@ -44,7 +45,13 @@ pub(super) fn deliver(report: &Report, telling: &Telling) {
 /// A missing directory is often the very failure that is reported, so this is no news for the operator.
 fn tell_apart(what: &str, path: &Path, outcome: io::Result<()>) {
     if let Err(error) = outcome {
-        tracing::debug!(target: "solostart", what, path = %path.display(), %error, "not written");
+        tell!(
+            debug,
+            "not written",
+            what = what.to_owned(),
+            path = shown(path.display()),
+            error = shown(error)
+        );
     }
 }
 

@@ -26,6 +26,7 @@ use crate::{
         board::Board,
         event::Event,
         state::{Phase, StageState},
+        tell::{shown, tell},
     },
     error::{ErrorKind, StageError},
     report::{Report, printable},
@@ -73,7 +74,7 @@ impl Notifier {
         let told = open(systemd.socket.as_deref()?);
         let (socket, manager) = told
             .inspect_err(|error| {
-                tracing::warn!(target: "solostart", %error, "the service manager of NOTIFY_SOCKET is not told");
+                tell!(warn, "the service manager of NOTIFY_SOCKET is not told", error = shown(error));
             })
             .ok()?;
         let (watchdog, said, board) = (systemd.watchdog, Mutex::default(), OnceLock::new());
@@ -161,9 +162,8 @@ impl Notifier {
             return Ok(());
         }
         let sent = self.0.socket.send_to_addr(state.as_bytes(), &self.0.manager);
-        sent.map(|_length| ()).inspect_err(
-            |error| tracing::debug!(target: "solostart", %error, "the service manager was not told"),
-        )
+        sent.map(|_length| ())
+            .inspect_err(|error| tell!(debug, "the service manager was not told", error = shown(error)))
     }
 }
 
@@ -174,7 +174,7 @@ fn insist(manager: &SocketAddr, state: &str) {
         socket.send_to_addr(state.as_bytes(), manager)
     });
     if let Err(error) = sent {
-        tracing::warn!(target: "solostart", %error, "the service manager was not told");
+        tell!(warn, "the service manager was not told", error = shown(error));
     }
 }
 

@@ -4,6 +4,7 @@
 use std::{fmt::Write, path::Path};
 
 use crate::{
+    contract::tell::{shown, tell},
     files,
     report::{Document, Report},
 };
@@ -11,7 +12,7 @@ use crate::{
 /// Writes the file, whole: <https://github.com/prometheus/node_exporter#textfile-collector>.
 pub(super) fn deliver(report: &Report, path: &Path) {
     if let Err(error) = files::replace(path, text(report.document()).as_bytes()) {
-        tracing::warn!(target: "solostart", path = %path.display(), %error, "the metrics file is not written");
+        tell!(warn, "the metrics file is not written", path = shown(path.display()), error = shown(error));
     }
 }
 

@@ -57,6 +57,11 @@ impl Live {
             line.tick();
         }
     }
+
+    /// Takes the lines away while something else is written.
+    pub(super) fn beside(&self, write: impl FnOnce()) {
+        self.lines.suspend(write);
+    }
 }
 
 impl Drop for Live {

@@ -10,6 +10,10 @@ impl Live {
         None
     }
 
+    pub(super) fn beside(&self, _write: impl FnOnce()) {
+        match *self {}
+    }
+
     pub(super) fn draw(&mut self, _running: &[(StageId, Slow)]) {
         match *self {}
     }

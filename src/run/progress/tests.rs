@@ -5,7 +5,8 @@ use std::{
 
 use tokio::time::advance;
 
-use super::{super::stderr::Stderr, *};
+use super::{super::voice, *};
+use crate::run::deliver::PATIENCE;
 use crate::{Env, StageContext, StageResult, Startup, WorkerMode};
 
 /// A start whose two stages do not come to an end.
@@ -70,15 +71,16 @@ async fn whoever_could_not_look_for_long_tells_once() {
 #[test]
 fn nothing_is_shown_any_more_once_something_is_written() {
     let prepared = hanging().prepare().unwrap().prepared;
-    let (stderr, ended) = (Stderr::default(), Arc::new(AtomicBool::new(false)));
+    let ended = Arc::new(AtomicBool::new(false));
     let guard = OnDrop(ended.clone());
     let tell = move |_: &Slow, _: &Timeline| {
         let _held = &guard;
         String::new()
     };
-    stderr.show(Show::new(Progress::new(prepared.board.clone()), false, Box::new(tell)));
+    voice::show(Show::new(Progress::new(prepared.board.clone()), false, Box::new(tell)));
     assert!(!ended.load(Ordering::Acquire));
-    stderr.write(String::new());
+    voice::report(String::new());
+    voice::settle(PATIENCE);
     assert!(ended.load(Ordering::Acquire));
 }
 

@@ -11,7 +11,7 @@ use crate::{
     },
     contract::guard::LockLost,
     error::{BoxError, StageError},
-    instance::{evidence::quoted, refusal},
+    instance::{evidence::quoted, refusal, sharing::copied},
 };
 
 /// Why a call of [`Database`](super::Database) did not do its work. Nothing of it is in the database then.
@@ -160,9 +160,8 @@ pub(super) fn staged(error: DatabaseError) -> StageError {
 
 /// What to do with a file that is damaged. The file itself is never touched by this library.
 pub(super) fn advise_recovery(failed: StageError, path: &Path) -> StageError {
-    let directory = quoted(path.parent().unwrap_or(path));
     failed
-        .hint(format!("Copy the evidence first: cp -a {directory} {directory}.broken"))
+        .hint(format!("Copy the evidence first: {}", copied(path.parent().unwrap_or(path))))
         .hint("Restore your last backup of the file")
         .hint("To begin empty, move the file and those beside it that end in -wal and -shm away together")
 }

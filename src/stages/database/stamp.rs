@@ -28,7 +28,7 @@ use crate::{
     clock::boot_id,
     codes::DB_REPLACED,
     error::{StageError, StageResult},
-    instance::evidence::quoted,
+    instance::{evidence::quoted, sharing::typed},
     owned,
 };
 
@@ -128,13 +128,14 @@ fn replaced(database: &Path, now: &Seen, before: &Seen) -> StageError {
         "The database {shown} {what} since this service last did, and beside it lies the log of before, which was not \
          played back. Together they would make a database that never was."
     );
+    let away = |name: &str| typed(&format!("mv {name} {name}.old"), database);
     let [log, stamp] = ["-wal", ENDING].map(|ending| quoted(&beside(database, ending)));
     StageError::new(DB_REPLACED, cause)
         .fact("database", shown.to_string())
         .fact("size", format!("{} bytes, {} when the service left it", now.size, before.size))
         .fact("inode", format!("{}, {} when the service left it", now.inode, before.inode))
-        .hint(format!("A backup was restored? Move the old log away:\nmv {log} {log}.old"))
-        .hint(format!("Only `sqlite3` was used on it? Then the log is needed:\nmv {stamp} {stamp}.old"))
+        .hint(format!("A backup was restored? Move the old log away:\n{}", away(&log)))
+        .hint(format!("Only `sqlite3` was used on it? Then the log is needed:\n{}", away(&stamp)))
 }
 
 impl Stamp {
