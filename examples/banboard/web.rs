@@ -17,7 +17,7 @@ use axum::{
 };
 use maud::Markup;
 use solostart::{
-    ErrorKind, FailureCode, ServeContext, StageContext, StageError, StageResult, Status,
+    ErrorKind, FailureCode, HttpLimits, ServeContext, StageContext, StageError, StageResult, Status,
     stages::{
         database::{Database, DatabaseError},
         scheduler::Ticks,
@@ -70,7 +70,11 @@ pub(crate) struct App {
 pub(crate) async fn bind(cx: StageContext, address: SocketAddr) -> StageResult<std::net::TcpListener> {
     cx.step(format!("bind {address}"));
     match TcpListener::bind(address).await {
-        Ok(listener) => Ok(listener.into_std()?),
+        Ok(listener) => {
+            // What a person at a terminal needs next.
+            cx.note(format!("on http://{}", listener.local_addr()?));
+            Ok(listener.into_std()?)
+        }
         Err(error) => Err(refused(&error, address)),
     }
 }
@@ -98,16 +102,7 @@ pub(crate) async fn serve(
     ticks: Ticks,
 ) -> StageResult<()> {
     let listener = TcpListener::from_std(listener.try_clone()?)?;
-    tell(listener.local_addr()?);
-    let router = router(app, &ticks).into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, router).with_graceful_shutdown(cx.on_shutdown()).await?;
-    Ok(())
-}
-
-/// Tells whoever started it by hand where to look. It is the service's own word and no event of a log.
-#[allow(clippy::print_stdout, reason = "the address is what a person at a terminal needs next")]
-fn tell(address: SocketAddr) {
-    println!("banboard is on http://{address}");
+    cx.serve_http(listener, router(app, &ticks), HttpLimits::default()).await
 }
 
 fn router(app: App, ticks: &Ticks) -> Router {
