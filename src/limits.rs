@@ -108,12 +108,63 @@ pub(crate) fn no_thread(error: &io::Error, what: &str) -> StageError {
         return limit.refusal(cause);
     }
     match Errno::from_io_error(error) {
+        // pthread_create(3) says so, too, where there is no room for the stack.
+        Some(Errno::AGAIN) if address_space_is_used_up() => Limit::Memory.refusal(cause),
         Some(Errno::AGAIN) => Limit::Threads.refusal(cause),
         // The kernel itself never says so of a thread (clone(2)): glibc goes on without `clone3` where that is unknown
         // (ENOSYS), and the filters of older container engines call it forbidden (moby/moby#42680).
         Some(Errno::PERM | Errno::ACCESS | Errno::NOSYS) => filtered(cause),
         _ => StageError::new(STAGE_FAILED, cause).kind(ErrorKind::Temporary),
     }
+}
+
+/// The refusal behind a panic: of `spawn_blocking` (tokio, `runtime/blocking/pool.rs`) and `thread::spawn` (std), which have
+/// no other way to say that no thread can be had, and of whoever unwraps an error that means a limit.
+pub(crate) fn behind_panic(message: &str) -> Option<StageError> {
+    let threads = ["OS can't spawn worker thread", "failed to spawn thread"];
+    let errno = errno_in(message);
+    if threads.iter().any(|text| message.starts_with(text)) {
+        let errno = errno.unwrap_or(Errno::AGAIN.raw_os_error());
+        return Some(no_thread(&io::Error::from_raw_os_error(errno), "blocking work"));
+    }
+    Limit::behind(&io::Error::from_raw_os_error(errno?)).map(|limit| limit.refusal(message.to_owned()))
+}
+
+/// The number of the operating system's error that a text tells of: `(os error 11)` where it was displayed, `Os { code: 11`
+/// where it was a `Debug` text.
+pub(crate) fn errno_in(text: &str) -> Option<i32> {
+    let number = |before: &str| {
+        let rest = text.split_once(before)?.1;
+        rest.split(|each: char| !each.is_ascii_digit()).next()?.parse().ok()
+    };
+    number("(os error ").or_else(|| number("Os { code: "))
+}
+
+/// Whether there are as many threads as these, for whoever panics where there are not.
+#[cfg(feature = "run")]
+pub(crate) fn try_threads(wanted: usize) -> io::Result<()> {
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let wait = std::sync::Mutex::new(wait);
+    std::thread::scope(|scope| {
+        let wait = &wait;
+        let stays = move || {
+            // Ends when `go` is dropped; until then the others are started.
+            let _dropped = wait.lock().map(|wait| wait.recv());
+        };
+        let tried =
+            (0..wanted).try_for_each(|_| std::thread::Builder::new().spawn_scoped(scope, stays).map(drop));
+        drop(go);
+        tried
+    })
+}
+
+/// Whether the limit on the address space leaves no room for the stack of a thread, 2 MiB.
+fn address_space_is_used_up() -> bool {
+    let Some(limit) = getrlimit(Resource::As).current else { return false };
+    // In pages, the first number: proc_pid_statm(5).
+    let pages = first_line("/proc/self/statm").and_then(|line| line.split(' ').next()?.parse::<u64>().ok());
+    let used = pages.unwrap_or(0).saturating_mul(rustix::param::page_size() as u64);
+    limit.saturating_sub(used) < 3 << 20
 }
 
 fn filtered(cause: String) -> StageError {
@@ -224,6 +275,22 @@ fn first_line(path: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_panic_for_want_of_a_thread_or_a_descriptor_is_a_limit_and_no_other_is() {
+        for (message, limit) in [
+            ("OS can't spawn worker thread: Resource temporarily unavailable (os error 11)", true),
+            ("failed to spawn thread: Os { code: 11, kind: WouldBlock, message: \"...\" }", true),
+            ("called `Result::unwrap()` on an `Err` value: Os { code: 24, kind: Uncategorized }", true),
+            ("cannot read: Too many open files (os error 24)", true),
+            ("cannot read: Resource temporarily unavailable (os error 11)", false),
+            ("cannot read: No such file or directory (os error 2)", false),
+            ("order 4711 has no customer", false),
+        ] {
+            let found = behind_panic(message).map(|error| error.failure_code());
+            assert_eq!(found, limit.then_some(PROCESS_LIMIT), "{message}");
+        }
+    }
 
     #[test]
     fn every_limit_has_its_value_and_at_most_four_ways_to_raise_it() {

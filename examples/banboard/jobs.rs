@@ -133,8 +133,12 @@ pub(crate) struct Follower {
 /// Why the log could not be followed for the moment.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FollowError {
-    #[error("cannot read {}: {cause}", log.display())]
-    Log { log: PathBuf, cause: io::Error },
+    #[error("cannot read {}", log.display())]
+    Log {
+        log: PathBuf,
+        #[source]
+        cause: io::Error,
+    },
     #[error("cannot store what was read")]
     Store(#[from] DatabaseError),
     #[error("the thread that reads the log ended early")]

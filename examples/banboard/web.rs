@@ -75,14 +75,23 @@ pub(crate) async fn bind(cx: StageContext, address: SocketAddr) -> StageResult<s
             cx.note(format!("on http://{}", listener.local_addr()?));
             Ok(listener.into_std()?)
         }
-        Err(error) => Err(refused(&error, address)),
+        Err(error) => Err(refused(error, address)),
     }
 }
 
-fn refused(error: &io::Error, address: SocketAddr) -> StageError {
-    let failed = StageError::new(LISTEN_FAILED, format!("cannot listen on {address}: {error}"))
-        .fact("BANBOARD_LISTEN", address.to_string());
+/// The address cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}")]
+struct Unbound {
+    address: SocketAddr,
+    #[source]
+    cause: io::Error,
+}
+
+fn refused(error: io::Error, address: SocketAddr) -> StageError {
     let kind = error.kind();
+    let failed = StageError::new(LISTEN_FAILED, Unbound { address, cause: error })
+        .fact("BANBOARD_LISTEN", address.to_string());
     if kind == io::ErrorKind::PermissionDenied {
         return failed.kind(ErrorKind::Permission).hint("Set BANBOARD_LISTEN to a port above 1023");
     }

@@ -18,6 +18,7 @@ use crate::{
     },
     error::{StageError, StageResult},
     ids::StageId,
+    limits::behind_panic,
 };
 
 /// How many beats of the watchdog one poll may span before it counts as blocking.
@@ -88,6 +89,9 @@ impl<T> Drop for Hook<'_, T> {
 
 /// The error for a hook that panicked.
 pub(super) fn panicked(panicked: Panicked) -> StageError {
+    if let Some(refused) = behind_panic(&panicked.message) {
+        return refused.fatal();
+    }
     let error = match &panicked.place {
         Some(place) => StageError::new(STAGE_PANICKED, panicked.message.clone()).fact("place", place.clone()),
         None => StageError::new(STAGE_PANICKED, panicked.message.clone()),

@@ -16,7 +16,7 @@ use crate::{
     engine::running::broken,
     error::{ErrorKind, StageError, StageResult},
     instance::sharing::Surroundings,
-    limits::no_thread,
+    limits::{errno_in, no_thread, try_threads},
     report::{Identity, Report, Stalled, Words},
     settings::Env,
     startup::{Ready, Startup, WorkerMode},
@@ -113,7 +113,6 @@ pub fn run(name: &str, plan: impl FnOnce(&mut Startup) -> StageResult<()>) -> Ex
     let looking = reporter.begin_to_look_back();
     let request = StopRequest::listen(reporter.clone());
     // Made while the ledger is read, of which it needs nothing.
-    // It panics where no thread can be had, which the one for the signals has found out.
     let runtime = match &request {
         Ok(_) => runtime(),
         Err(error) => Err(again(error)),
@@ -240,12 +239,18 @@ fn live(
 
 fn runtime() -> io::Result<Runtime> {
     let mut builder = Builder::new_multi_thread();
-    if std::env::var_os("TOKIO_WORKER_THREADS").is_none() {
-        // As tokio has it, which would read the limits of the control group once more. With one thread, a hook that
-        // blocks it would also keep the engine from naming it.
-        builder.worker_threads(thread::available_parallelism().map_or(2, |cores| cores.get().max(2)));
-    }
-    builder.enable_all().build()
+    // As tokio has it, which would read the limits of the control group once more. With one thread, a hook that
+    // blocks it would also keep the engine from naming it.
+    let usual = || thread::available_parallelism().map_or(2, |cores| cores.get().max(2));
+    let set = std::env::var("TOKIO_WORKER_THREADS").ok().and_then(|set| set.parse().ok());
+    let workers = set.filter(|&set| set > 0).unwrap_or_else(usual);
+    builder.worker_threads(workers);
+    // Where one of them cannot be had, tokio panics, and what it has begun never ends.
+    try_threads(workers)?;
+    contain(|| builder.enable_all().build()).unwrap_or_else(|panic| {
+        let errno = errno_in(&panic.message);
+        Err(errno.map_or_else(|| io::Error::other(panic.message), io::Error::from_raw_os_error))
+    })
 }
 
 fn failed(error: &StartupError, reporter: &Reporter, about: Option<&About>) -> Exit {

@@ -241,6 +241,10 @@ pub(super) fn panicked(panic: &Panicked) {
         Some(reporter) => reporter.tell(|identity| Report::panicked(&seen, identity)),
         None => voice::report(seen.text()),
     }
+    if cfg!(panic = "abort") || thread.name() == Some("main") {
+        // The process ends with it, and waits for nobody.
+        finish_telling();
+    }
 }
 
 /// Has everything that was said so far reach its reader, where there is one who reads.

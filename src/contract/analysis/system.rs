@@ -23,16 +23,18 @@ struct Named {
     path: Option<String>,
 }
 
-/// The analysis of an error that nobody classified and that the operating system is behind.
+/// The analysis of an error that the operating system is behind, and that nobody classified, or that a limit stands behind.
 pub(super) fn analyse(error: &StageError) -> Option<Analysis> {
+    let mut causes = error.causes().filter_map(|cause| cause.downcast_ref::<io::Error>());
     if !error.is_unclassified() {
-        return None;
+        // Whatever it kept somebody from, and whatever he takes that for: it is the limit that must be raised.
+        let limit = causes.find_map(Limit::behind).filter(|_| error.failure_code() != PROCESS_LIMIT);
+        return limit.map(reached);
     }
     if let Some(lost) = error.find::<LockLost>() {
         let actions = lost.actions().iter().cloned();
         return Some(actions.fold(Analysis::default().code(lost.failure_code()), Analysis::hint));
     }
-    let mut causes = error.causes().filter_map(|cause| cause.downcast_ref::<io::Error>());
     causes.find_map(|cause| of(cause, || Named::by(error)))
 }
 

@@ -22,6 +22,7 @@ use super::{job::Job, timetable::Timetable};
 use crate::{
     clock::wall_clock,
     error::{StageError, StageResult},
+    limits::no_thread,
 };
 
 /// How many times that have passed are counted one by one, before it counts as a clock that was set.
@@ -90,7 +91,8 @@ impl Cron {
                 // It is set once, and an error after that is none of the beginning's.
                 let _begun_already = told.set(Err(error.to_string()));
             }
-        })?;
+        });
+        let thread = thread.map_err(|error| no_thread(&error, "the scheduler"))?;
         Ok(Self { stop, done, begun, thread: Mutex::new(Some(thread)) })
     }
 
