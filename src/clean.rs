@@ -3,20 +3,26 @@
 //! Causes, facts, names and actions come from hooks, and through them from files, upstreams and the
 //! environment. None of it may drive a terminal, forge a line of a log, or fill one.
 
-use std::fmt::{self, Write};
+use std::{
+    fmt::{self, Write},
+    ops::Range,
+};
 
 /// How many bytes of a text are looked at. More than any place in a report shows; a value of many
 /// megabytes costs no more than one of this size.
 const WINDOW: usize = 4096;
 
+/// How long what a URL holds in secret may be, where the window's end hides where it ends.
+const LONGEST_SECRET: usize = 1024;
+
 /// `text` on one line, at most about `most` characters long.
 pub(crate) fn clean(text: &str, most: usize) -> String {
-    escape(text, most, false)
+    shorten(text, most, false)
 }
 
 /// `text` with its line breaks, at most about `most` characters long.
 pub(crate) fn clean_lines(text: &str, most: usize) -> String {
-    escape(text, most, true)
+    shorten(text, most, true)
 }
 
 /// What `value` displays, on one line. It is not asked to go on once enough is written.
@@ -27,22 +33,11 @@ pub(crate) fn clean_display(value: &dyn fmt::Display, most: usize) -> String {
     clean(&written.0, most)
 }
 
-struct Bounded(String);
-
-impl Write for Bounded {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        // One character more than the window, so that `escape` sees that something is missing.
-        let room = (WINDOW + 4).saturating_sub(self.0.len());
-        self.0.push_str(&text[..text.floor_char_boundary(room)]);
-        if text.len() > room { Err(fmt::Error) } else { Ok(()) }
-    }
-}
-
-fn escape(text: &str, most: usize, keep_breaks: bool) -> String {
-    let seen = &text[..text.floor_char_boundary(WINDOW)];
-    let is_cut = seen.len() < text.len();
+/// `text` in printable ASCII, at most about `most` characters long. For what was cleaned before it was stored, or is
+/// no sentence: nothing is looked for in it.
+pub(crate) fn escaped(text: &str, most: usize, keep_breaks: bool) -> String {
     let mut shown = String::new();
-    for each in scrub(seen, is_cut).chars() {
+    for each in text.chars() {
         if shown.len() >= most {
             shown.push_str("...");
             return shown;
@@ -54,41 +49,207 @@ fn escape(text: &str, most: usize, keep_breaks: bool) -> String {
             _ => shown.extend(each.escape_default()),
         }
     }
-    if is_cut && !shown.ends_with("...") {
-        shown.push_str("...");
+    shown
+}
+
+/// A JSON text that means the same on one line of printable ASCII. JSON allows other characters in strings only, where
+/// each has an escape (RFC 8259, section 7), and white space between tokens.
+pub(crate) fn json(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for each in text.trim().chars() {
+        match each {
+            ' '..='~' => shown.push(each),
+            '\n' | '\r' | '\t' => shown.push(' '),
+            _ => {
+                for unit in each.encode_utf16(&mut [0; 2]) {
+                    // Writing to a `String` cannot fail.
+                    let _ = write!(shown, "\\u{unit:04x}");
+                }
+            }
+        }
     }
     shown
+}
+
+/// Whether a password could stand in `text`: it has what separates one from a host, or begins like a URL.
+pub(crate) fn may_hold_a_password(text: &str) -> bool {
+    text.contains("://") || last(text, b'@').is_some()
+}
+
+struct Bounded(String);
+
+impl Write for Bounded {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        // One character more than the window, so that `shorten` sees that something is missing.
+        let room = (WINDOW + 4).saturating_sub(self.0.len());
+        self.0.push_str(&text[..text.floor_char_boundary(room)]);
+        if text.len() > room { Err(fmt::Error) } else { Ok(()) }
+    }
+}
+
+fn shorten(text: &str, most: usize, keep_breaks: bool) -> String {
+    let seen = &text[..text.floor_char_boundary(WINDOW)];
+    let is_cut = seen.len() < text.len();
+    let mut scrubbed = scrub(if is_cut { uncut(seen) } else { seen });
+    if is_cut && !scrubbed.ends_with("...") {
+        scrubbed.push_str("...");
+    }
+    escaped(&scrubbed, most, keep_breaks)
+}
+
+/// `seen` up to where a password may begin that the window cuts: what ends it would stand behind the cut.
+fn uncut(seen: &str) -> &str {
+    let near = seen.ceil_char_boundary(seen.len().saturating_sub(LONGEST_SECRET));
+    let colon = first(&seen[near..], b':').map(|colon| near + colon.end);
+    let end = colon.map_or(seen.len(), |end| end + if seen[end..].starts_with("//") { 2 } else { 0 });
+    &seen[..end]
 }
 
 /// `text` with every URL reduced to its scheme, host, port and path.
 ///
-/// Best effort: connection strings are often not escaped as RFC 3986 asks, so a password may hold the
-/// very characters that should end it. Where that is possible, less is shown rather than more.
-fn scrub(text: &str, is_cut: bool) -> String {
+/// Connection strings are often not escaped as RFC 3986 asks, or are no URLs (`user:password@tcp(host)/name`), so a
+/// password may hold each character that should end it, blanks and quotes too. The question is where one could stand:
+/// between the first `:` and the last `@`. Of text in which that is a sentence, less is shown than could be.
+fn scrub(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some(at) = rest.find("://") {
-        let (scheme, after) = rest.split_at(at + 3);
-        shown.push_str(scheme);
-        let (token, after) = after.split_at(after.find(ends_url).unwrap_or(after.len()));
-        let url = token.trim_end_matches(['.', ',', ';', ':', '!', ')', '}', '\'']);
-        let runs_over = is_cut && after.is_empty();
-        // `user:pa` that no `@` follows is the beginning of a password with a blank or a quote in it.
-        if runs_over || (!url.contains('@') && !is_host_and_port(authority(url).0)) {
-            shown.push_str("...");
-            return shown;
-        }
-        shown.push_str(&bare(url));
-        shown.push_str(&token[url.len()..]);
+    while !rest.is_empty() {
+        let (segment, after) = rest.split_at(next_url(rest));
         rest = after;
+        let seen = match separator(segment) {
+            Some(at) => Some(without_user_info(segment, &at)),
+            None => without_queries(segment),
+        };
+        match seen {
+            Some(seen) => shown.push_str(&seen),
+            // `user:pa` that no `@` follows is the beginning of a password that nobody knows the end of.
+            None => {
+                shown.push_str(&segment[..segment.find("://").map_or(0, |at| at + 3)]);
+                shown.push_str("...");
+                return shown;
+            }
+        }
     }
-    shown.push_str(rest);
     shown
 }
 
-/// Characters that no URL contains and that texts put around one.
-fn ends_url(each: char) -> bool {
-    each.is_whitespace() || each.is_control() || ['"', '<', '>', '`'].contains(&each)
+/// Where the next word begins that holds a URL, after the one that `text` may begin with. What stands behind a `:` or
+/// `@` may be part of a password instead. A blank and a whole scheme are taken for the beginning of another URL where a
+/// text has user info before them, or no scheme: `error: cannot ask https://...`.
+fn next_url(text: &str) -> usize {
+    let mut from = 0;
+    while let Some(at) = text[from..].find("://").map(|at| from + at) {
+        let word = text[..at].trim_end_matches(|each: char| !each.is_whitespace()).len();
+        let before = &text[word..at];
+        let is_word = first(before, b':').is_none() && last(before, b'@').is_none();
+        if word > 0 && is_word && !is_open(&text[..word], &text[word..]) {
+            return word;
+        }
+        from = at + 3;
+    }
+    text.len()
+}
+
+/// Whether a password may have begun in `before`, a part that begins with a URL, and may end in what is after it.
+fn is_open(before: &str, after: &str) -> bool {
+    let url = before.find("://").map(|at| &before[at + 3..]);
+    url.is_some_and(|url| first(url, b':').is_some())
+        && last(before, b'@').is_none()
+        && last(after, b'@').is_some()
+}
+
+/// The last `@` that a password may end at.
+fn separator(segment: &str) -> Option<Range<usize>> {
+    let mut marks = segment.rmatch_indices(['@', '%']).filter_map(|(at, _)| mark(segment, at, b'@'));
+    marks.find(|at| !is_text(segment, at))
+}
+
+/// Whether the `@` separates nothing: no `:` before it, and a whole host with a path before that, whose part it is
+/// (`https://host/@scope/package`) or behind which a sentence goes on. Or it is that of a unit of systemd, which advice
+/// names in commands.
+fn is_text(segment: &str, at: &Range<usize>) -> bool {
+    let before = &segment[..at.start];
+    let Some(colon) = first(before, b':') else { return true };
+    let Some(url) = before[colon.start..].strip_prefix("://") else { return is_in_unit(segment, at) };
+    let (host, path) = authority(url);
+    let (words, path) = (url.contains(char::is_whitespace), path.starts_with('/'));
+    first(url, b':').is_none()
+        && path
+        && host.chars().all(is_of_host)
+        && if words { host.contains('.') } else { url.ends_with('/') }
+}
+
+/// Whether the word around the `@` is the name of a service that systemd makes of a template (systemd.unit(5)).
+fn is_in_unit(segment: &str, at: &Range<usize>) -> bool {
+    let is_of_name = |each: char| each.is_ascii_alphanumeric() || "-_.\\".contains(each);
+    let (before, after) = (&segment[..at.start], &segment[at.end..]);
+    let template = before.trim_end_matches(is_of_name);
+    let instance = &after[..after.find(|each| !is_of_name(each)).unwrap_or(after.len())];
+    template.len() < before.len()
+        && (template.is_empty() || template.ends_with(char::is_whitespace))
+        && instance.ends_with(".service")
+}
+
+/// A part of the text whose `at` ends user info. What may be a password is left out, and the host behind it shown.
+fn without_user_info(segment: &str, at: &Range<usize>) -> String {
+    let before = &segment[..at.start];
+    let (url, tail) = cut_out(&segment[at.end..], opener(before));
+    let host = bare(url);
+    let colon = first(before, b':').map_or(0, |colon| colon.end);
+    let scheme = begins_with_scheme(before);
+    let info = &before[scheme.unwrap_or(colon)..];
+    let is_plain = info.chars().all(|each| !each.is_whitespace() && !"/?#\\".contains(each)) && info != "...";
+    let mark = if scheme.is_some() && is_plain { "" } else { "...@" };
+    format!("{}{mark}{host}{tail}", &before[..scheme.unwrap_or(colon)])
+}
+
+/// Where a URL's scheme ends that the text begins with, or that stands behind what quotes it.
+fn begins_with_scheme(text: &str) -> Option<usize> {
+    let colon = first(text, b':')?.start;
+    text[colon..].starts_with("://").then_some(colon + 3)
+}
+
+/// A part of the text without user info. `None` where it ends within some.
+fn without_queries(segment: &str) -> Option<String> {
+    let mut shown = String::new();
+    let mut rest = segment;
+    while let Some(at) = rest.find("://") {
+        let (scheme, after) = rest.split_at(at + 3);
+        let (url, after) = cut_out(after, opener(scheme));
+        if !is_host_and_port(authority(url).0) {
+            return None;
+        }
+        shown.push_str(scheme);
+        shown.push_str(&bare(url));
+        rest = after;
+    }
+    Some(shown + rest)
+}
+
+/// What quotes the URL whose scheme `before` ends with, as the character that ends it.
+fn opener(before: &str) -> Option<char> {
+    let scheme = before.find("://").map_or(before, |at| &before[..at]);
+    let before = scheme.trim_end_matches(|each: char| each.is_ascii_alphanumeric() || "+-.".contains(each));
+    match before.chars().next_back()? {
+        quote @ ('"' | '\'' | '`') => Some(quote),
+        '<' => Some('>'),
+        '(' => Some(')'),
+        '[' => Some(']'),
+        _ => None,
+    }
+}
+
+/// Splits off the URL that `text` begins with. White space and control characters end it, or the last of what quotes it.
+fn cut_out(text: &str, closer: Option<char>) -> (&str, &str) {
+    let ends = |each: char| each.is_whitespace() || each.is_control();
+    let word = &text[..text.find(ends).unwrap_or(text.len())];
+    let quoted = closer.and_then(|closer| {
+        let beyond = || if ")]".contains(closer) { None } else { text.find(closer) };
+        word.rfind(closer).or_else(beyond)
+    });
+    let url = quoted.map_or(word, |end| &text[..end]);
+    let url = url.trim_end_matches(['.', ',', ';', ':', '!', ')', '}', '\'', '\u{2026}']);
+    text.split_at(url.len())
 }
 
 /// What stands between `://` and the path, and the rest.
@@ -101,89 +262,51 @@ fn is_host_and_port(authority: &str) -> bool {
         None => true,
         Some((host, port)) => {
             let bracketed = host.starts_with('[');
-            let digits = port.bytes().all(|each| each.is_ascii_digit());
-            (bracketed && port.ends_with(']')) || (digits && (bracketed || !host.contains(':')))
+            // What a document writes where a number is to stand is no password.
+            let number = port.len() <= 5 && port.bytes().all(|each| each.is_ascii_digit()) || port == "PORT";
+            (bracketed && port.ends_with(']')) || (number && (bracketed || !host.contains(':')))
         }
     }
 }
 
-/// A URL, from behind its `://`, without user info, query and fragment.
+/// What hosts are written with, also several, also as `tcp(host)`.
+fn is_of_host(each: char) -> bool {
+    each.is_alphanumeric() || "-._~[]:%*,()<>{}$".contains(each)
+}
+
+/// A URL, from behind its `://` and user info, without parameters, query and fragment.
 fn bare(url: &str) -> String {
     let (authority, rest) = authority(url);
-    // A password with a raw `/` or `?` in it makes `user:pa` look like a host with a port.
-    if authority.contains(':') && rest.contains('@') {
-        return "...".to_owned();
+    if let Some(end) = authority.find(|each| !is_of_host(each)) {
+        return format!("{}...", &authority[..end]);
     }
-    let host = authority.rsplit('@').next().unwrap_or_default();
-    let path = rest.split(['?', '#']).next().unwrap_or_default();
+    let path = rest.split(['?', '#', ';']).next().unwrap_or_default();
     let path = if path.contains('@') || path.contains("://") { "/..." } else { path };
-    format!("{host}{path}")
+    format!("{authority}{path}")
+}
+
+fn first(text: &str, of: u8) -> Option<Range<usize>> {
+    text.match_indices([char::from(of), '%']).find_map(|(at, _)| mark(text, at, of))
+}
+
+fn last(text: &str, of: u8) -> Option<Range<usize>> {
+    text.rmatch_indices([char::from(of), '%']).find_map(|(at, _)| mark(text, at, of))
+}
+
+/// The character `of` at `at`, as it is or percent-encoded, also more than once: a URL within another's query.
+fn mark(text: &str, at: usize, of: u8) -> Option<Range<usize>> {
+    let mut rest = &text.as_bytes()[at..];
+    if rest[0] == of {
+        return Some(at..at + 1);
+    }
+    rest = rest.strip_prefix(b"%")?;
+    while let Some(deeper) = rest.strip_prefix(b"25") {
+        rest = deeper;
+    }
+    let digits = rest.get(..2)?;
+    let found = std::str::from_utf8(digits).ok().and_then(|digits| u8::from_str_radix(digits, 16).ok());
+    (found == Some(of)).then(|| at..text.len() - rest.len() + 2)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn urls_lose_user_info_query_and_fragment_and_keep_the_rest() {
-        for (given, shown) in [
-            ("GET https://u:p@api.test:8443/v1/x?token=t#f failed", "GET https://api.test:8443/v1/x failed"),
-            (
-                "error for url (https://api.test/?key=k): timed out",
-                "error for url (https://api.test/): timed out",
-            ),
-            ("postgres://app:pw@db/app, then redis://:pw@cache", "postgres://db/app, then redis://cache"),
-            (
-                "see `http://[::1]:80/a` and http://localhost:80: refused",
-                "see `http://[::1]:80/a` and http://localhost:80: refused",
-            ),
-            ("https://host/@scope/package", "https://host/..."),
-        ] {
-            assert_eq!(clean(given, 400), shown);
-        }
-    }
-
-    #[test]
-    fn a_password_that_is_not_escaped_is_never_shown_in_part() {
-        for given in [
-            "postgres://app:pw/pw@db/app",
-            "postgres://app:pw?pw@db/app",
-            "postgres://app:pw pw@db/app",
-            "postgres://app:pw\"pw@db/app",
-            "postgres://app:p@pw@db/app",
-            "proxy://https://app:pw@db",
-            "a://b/https://app:pw@db",
-            "redis://:pw",
-        ] {
-            assert!(!clean(given, 400).contains("pw"), "{given} became {}", clean(given, 400));
-        }
-    }
-
-    #[test]
-    fn a_url_that_the_window_cuts_shows_nothing_behind_its_scheme() {
-        for secret in ["user:pw", "token"] {
-            let text = format!("{}https://{secret}{}@host", " ".repeat(WINDOW - 20), "s".repeat(80));
-            assert!(clean(&text, WINDOW).ends_with("https://..."));
-        }
-    }
-
-    #[test]
-    fn what_is_not_printable_ascii_is_escaped_and_breaks_become_blanks() {
-        assert_eq!(clean("a\u{1b}[31mb\u{0}\u{202e}\u{e9}", 80), "a\\u{1b}[31mb\\u{0}\\u{202e}\\u{e9}");
-        assert_eq!(clean("a\r\nb\tc\u{a0}d", 80), "a  b c d");
-        assert_eq!(clean_lines("a\nb", 80), "a\nb");
-    }
-
-    #[test]
-    fn a_display_is_stopped_once_enough_is_written() {
-        struct Endless;
-        impl fmt::Display for Endless {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                loop {
-                    f.write_str("again ")?;
-                }
-            }
-        }
-        assert_eq!(clean_display(&Endless, 11), "again again...");
-    }
-}
+mod tests;

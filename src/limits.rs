@@ -181,7 +181,7 @@ fn filtered(cause: String) -> StageError {
         .fact("seccomp", seccomp)
         .hint("Update the container engine and its libseccomp: their filter is older than this program")
         .hint("To see whether it is the filter: `security_opt: [seccomp=unconfined]` in compose.yaml")
-        .hint("In a unit of systemd: remove `SystemCallFilter=`, or add `@process` to it")
+        .hint("Under systemd, add `@process` to the unit's `SystemCallFilter=`")
 }
 
 /// How a limit is set, by its letter in a shell and its name elsewhere.

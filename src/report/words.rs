@@ -2,7 +2,7 @@
 
 use std::{error::Error, time::Duration};
 
-use super::clean::{clean, clean_display};
+use super::clean::{clean, clean_display, escaped};
 use crate::error::{ErrorKind, StageError};
 
 /// How many errors of one chain of causes are shown.
@@ -57,7 +57,7 @@ pub(super) fn causes(error: &StageError) -> Vec<String> {
 pub(super) fn brief(error: &StageError) -> String {
     let facts = error.facts().iter().take(4);
     let facts = facts.map(|fact| format!("; {}: {}", clean(&fact.name, 60), clean(&fact.value, 100)));
-    clean(&format!("{}{}", causes(error).join(": "), facts.collect::<String>()), 240)
+    escaped(&format!("{}{}", causes(error).join(": "), facts.collect::<String>()), 240, false)
 }
 
 /// A general title and a specific cause as one text. A cause that says what the title says stands alone.

@@ -57,7 +57,7 @@ const NOT_DONE: &[(&str, &str, &str)] = &[
     ("lock.holder-unresponsive", "Leave /srv/shop/shop.lock in place", "there is nothing to do"),
     ("lock.lost", "Find out what took it", QUESTION),
     ("process.filtered", "Update the container engine", NO_ENGINE),
-    ("process.filtered", "In a unit of systemd", NO_UNIT),
+    ("process.filtered", "Under systemd", NO_UNIT),
     ("process.limit", "In compose.yaml: `ulimits:", NO_ENGINE),
     ("process.limit", "In the unit of systemd", NO_UNIT),
     ("rollback.incomplete", "SHOP_SHUTDOWN_TIMEOUT=", NEVER_ENDS),
