@@ -243,3 +243,25 @@ fn the_metrics_file_tells_the_last_result_and_a_refused_instance_leaves_it_alone
         read()
     );
 }
+
+#[test]
+fn every_receiver_and_the_metrics_file_get_printable_ascii_whatever_failed() {
+    const HOSTILE: &str =
+        "\u{1b}]0;owned\u{7}EVIL\nFAKE LINE\r\u{9b}2J\u{202e}\u{2066}\u{200b}\u{feff}\u{e9}";
+    for format in ["json", "slack", "ntfy", "alertmanager"] {
+        let (data, receiver) = (tempfile::tempdir().unwrap(), Receiver::content());
+        let (url, metrics) = (format!("http://{}/", receiver.address), data.path().join("m.prom"));
+        let vars = [
+            ("TESTAPP_NOTIFY_URL", url.as_str()),
+            ("TESTAPP_NOTIFY_FORMAT", format),
+            ("TESTAPP_METRICS_TEXTFILE", metrics.to_str().unwrap()),
+            ("TESTAPP_LOCK_WAIT", HOSTILE),
+        ];
+        run(data.path(), HOSTILE, &vars).assert_failed(78, "env.invalid");
+        let told = receiver.next();
+        for text in [told.body, told.headers.join("\n"), fs::read_to_string(&metrics).unwrap()] {
+            assert!(text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\n')), "{format}: {text:?}");
+            assert!(!text.lines().any(|line| line.trim_start().starts_with("FAKE LINE")), "{format}: {text}");
+        }
+    }
+}

@@ -8,7 +8,7 @@ use super::print;
 use crate::{
     error::{ErrorKind, StageError},
     instance::worker_mode::{self, FlockStatus, LockStatus, Verdict},
-    report::{command_failure, printable},
+    report::{command_failure, printable, printable_json},
     startup::Startup,
 };
 
@@ -21,7 +21,7 @@ pub(super) fn status(startup: &Startup, json: bool) -> u8 {
         Err(error) => return failed(NO_STATUS, &error),
     };
     match serde_json::to_string(&status) {
-        Ok(line) if json => print(&format!("{line}\n")),
+        Ok(line) if json => print(&printable_json(&line)),
         Err(error) if json => return failed(NO_STATUS, &StageError::from(error)),
         Ok(_) | Err(_) => print(&in_words(&status)),
     }

@@ -106,6 +106,8 @@ pub(crate) fn parse(
         return Ok(Request::Run);
     }
     let name = OsString::from(service);
+    // What is not understood is quoted in the answer, and a script may have made it of anything.
+    let arguments = arguments.map(|each| OsString::from(printable(&each.to_string_lossy())));
     let matches = command(service, version)
         .try_get_matches_from([name].into_iter().chain(arguments))
         .map_err(|error| Refused { text: error.to_string(), is_mistake: error.use_stderr() })?;

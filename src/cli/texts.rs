@@ -6,7 +6,7 @@ use super::{cannot, print};
 use crate::{
     files,
     instance::evidence::quoted,
-    report::{Identity, catalogue, printable, printable_lines},
+    report::{Identity, catalogue, printable, printable_json, printable_lines},
     run::telling::refusal_file,
     settings::Env,
     startup::Startup,
@@ -34,12 +34,12 @@ pub(super) fn report(startup: &Startup, json: bool) -> u8 {
     let Some((saved, line)) = saved.max_by(|(a, _), (b, _)| a.ts.cmp(&b.ts)) else {
         return cannot(&format!("there is no report yet ({})", path.display()));
     };
+    // The file may have been written by anybody who can write the data.
     if json {
-        print(&line);
+        print(&printable_json(&line));
     } else {
-        // The file may have been written by anybody who can write the data.
         print(&printable_lines(&saved.rendered));
-        print(&format!("(reported at {})\n", printable_lines(&saved.ts).trim()));
+        print(&format!("(reported at {})\n", printable(&saved.ts)));
     }
     0
 }
@@ -83,10 +83,10 @@ fn effective(env: &Env) -> String {
             (Some(value), _) => printable(&value.to_string_lossy()),
             (None, Some(file)) => format!("[from {file}]"),
             (None, None) if variable.required => "[MISSING]".to_owned(),
-            (None, None) => variable
-                .default
-                .clone()
-                .map_or_else(|| "[not set]".to_owned(), |default| format!("{default}  (default)")),
+            (None, None) => variable.default.clone().map_or_else(
+                || "[not set]".to_owned(),
+                |default| format!("{}  (default)", printable(&default)),
+            ),
         };
         shown.push_str(&format!("{} = {value}\n", variable.name));
         shown.push_str(&format!("    {} {}\n", variable.description, capital(&variable.form)));
@@ -107,7 +107,8 @@ fn markdown_table(env: &Env) -> String {
         let file = if variable.takes_file { "; or name a file in its `_FILE` twin" } else { "" };
         let default = match (&variable.default, variable.required) {
             (_, true) => "**required**".to_owned(),
-            (Some(default), _) if !default.is_empty() => format!("`{default}`"),
+            // It may be made of another variable's value.
+            (Some(default), _) if !default.is_empty() => format!("`{}`", cell(&printable(default))),
             _ => String::new(),
         };
         let example = variable.example.map_or_else(String::new, |example| format!("`{example}`"));

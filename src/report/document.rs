@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Identity, advice,
-    clean::clean,
+    clean::{self, clean},
     words::{causes, sentence, stage},
 };
 use crate::{
@@ -203,7 +203,8 @@ impl Document {
             version: identity.version.as_deref().map(|version| clean(version, 80)),
             code: None,
             title: None,
-            message: clean(message, 400),
+            // Its parts are clean already; as one text, `warning: see a@b` would look like a password.
+            message: clean::escaped(message, 400, false),
             stage: None,
             phase: None,
             class: None,
@@ -324,7 +325,7 @@ impl Document {
     /// The report on one line, with its line break.
     pub(crate) fn line(&self) -> String {
         // The document holds nothing that JSON cannot say; were it otherwise, the text is what counts.
-        serde_json::to_string(self).map_or_else(|_| self.rendered.clone(), |json| json + "\n")
+        serde_json::to_string(self).map_or_else(|_| self.rendered.clone(), |json| clean::json(&json) + "\n")
     }
 }
 

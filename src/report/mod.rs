@@ -43,9 +43,15 @@ pub(crate) fn printable(text: &str) -> String {
     clean::clean(text, 2_000)
 }
 
-/// `text` in printable ASCII, with its line breaks.
+/// `text` in printable ASCII, with its line breaks. It is one that was made by us, and is only not ours any more since it
+/// lay in a file: URLs in it stay as they are.
 pub(crate) fn printable_lines(text: &str) -> String {
-    clean::clean_lines(text, 8_000) + "\n"
+    clean::escaped(text, 8_000, true) + "\n"
+}
+
+/// A JSON text as one line of printable ASCII, with its line break.
+pub(crate) fn printable_json(text: &str) -> String {
+    clean::json(text) + "\n"
 }
 
 /// Who reports: the last line of every block.

@@ -5,7 +5,7 @@
 
 use serde::Deserialize;
 
-use super::{clean::clean, document::StageLine};
+use super::{clean::clean, document::StageLine, words::stage};
 use crate::contract::{state::StageState, status::Timeline};
 
 mod graph;
@@ -62,6 +62,14 @@ pub(crate) struct Row {
     pub(crate) critical: bool,
 }
 
+impl Row {
+    /// A stage without times. The only way to make one, so that no name comes into a picture as a file has it.
+    fn new(name: &str, needs: &[String], look: Look) -> Self {
+        let needs = needs.iter().map(|need| stage(need)).collect();
+        Self { name: stage(name), needs, look, start_ms: None, ms: None, critical: false }
+    }
+}
+
 /// What became of a stage.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Look {
@@ -116,6 +124,7 @@ impl Chart {
         let mut rows: Vec<Row> = saved.stages.into_iter().map(Row::from).collect();
         // How far each stage came is noted before the rollback, so that the report says what had been up.
         let back = saved.rollback.map(|rollback| rollback.order).unwrap_or_default();
+        let back: Vec<String> = back.iter().map(|name| stage(name)).collect();
         for row in rows.iter_mut().filter(|row| row.look == Look::Up && back.contains(&row.name)) {
             row.look = Look::RolledBack;
         }
@@ -126,15 +135,8 @@ impl Chart {
 
     /// The stages as they are declared, of a start that has not been made.
     pub(crate) fn declared(service: &str, stages: impl IntoIterator<Item = (String, Vec<String>)>) -> Self {
-        let row = |(name, needs)| Row {
-            name,
-            needs,
-            look: Look::NotStarted,
-            start_ms: None,
-            ms: None,
-            critical: false,
-        };
-        Self::new(service, "", 0.0, stages.into_iter().map(row).collect())
+        let rows = stages.into_iter().map(|(name, needs)| Row::new(&name, &needs, Look::NotStarted));
+        Self::new(service, "", 0.0, rows.collect())
     }
 
     /// Whether it shows the same stages, with the same prerequisites.
@@ -197,8 +199,8 @@ struct SavedProcess {
 impl From<StageLine> for Row {
     fn from(line: StageLine) -> Self {
         let look = Look::of(&line.state);
-        let StageLine { name, needs, start_ms, ms, critical, .. } = line;
-        Self { name, needs, look, start_ms, ms, critical }
+        let StageLine { start_ms, ms, critical, .. } = line;
+        Self { start_ms, ms, critical, ..Self::new(&line.name, &line.needs, look) }
     }
 }
 

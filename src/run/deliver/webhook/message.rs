@@ -4,7 +4,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use serde_json::{Value, json};
 
 use crate::{
-    report::{Document, Report},
+    report::{Document, Report, printable_json},
     run::notifying::NotifyFormat,
 };
 
@@ -24,9 +24,11 @@ impl Message {
         let document = report.document();
         match format {
             NotifyFormat::Json => Self::json(report.json()),
-            NotifyFormat::Slack => Self::json(slack(document, &report.short()).to_string()),
+            NotifyFormat::Slack => Self::json(printable_json(&slack(document, &report.short()).to_string())),
             NotifyFormat::Ntfy => ntfy(document, report.short()),
-            NotifyFormat::Alertmanager => Self::json(alert(document, &report.short()).to_string()),
+            NotifyFormat::Alertmanager => {
+                Self::json(printable_json(&alert(document, &report.short()).to_string()))
+            }
         }
     }
 
