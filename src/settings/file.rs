@@ -13,6 +13,7 @@ use rustix::{
 
 use super::{
     Env,
+    invisible::{self, Unseen},
     problems::{EnvProblem, printable},
 };
 
@@ -55,7 +56,7 @@ pub(super) fn lookup(env: &Env, name: &str, takes_file: bool) -> Result<Option<F
             Ok(Some(Found { text: text.to_owned(), source: name.to_owned(), from_file: false }))
         }
         (None, Some((source, path))) => {
-            let text = read(path.trim()).map_err(|(what, remedy)| EnvProblem::new(source, what, remedy))?;
+            let text = read(path).map_err(|(what, remedy)| EnvProblem::new(source, what, remedy))?;
             Ok(Some(Found { text, source: source.clone(), from_file: true }))
         }
         // Which of the two is meant cannot be known, and an old secret would go unnoticed
@@ -66,8 +67,13 @@ pub(super) fn lookup(env: &Env, name: &str, takes_file: bool) -> Result<Option<F
     }
 }
 
-/// The content of the file without its final line break.
+/// The content of the file without the mark at its beginning and its final line break.
 fn read(path: &str) -> Result<String, Refusal> {
+    let path = path.trim();
+    if let Some((1, each)) = Unseen::None.first_in(path) {
+        let what = format!("the path begins with {}", invisible::name(each));
+        return Err((what, "write it without what cannot be seen".into()));
+    }
     // A relative path is more often the secret itself, put into the wrong variable, so it is not shown.
     if !path.starts_with('/') {
         return Err((
@@ -83,8 +89,16 @@ fn read(path: &str) -> Result<String, Refusal> {
             "name the file that holds only the value".into(),
         ));
     }
+    // What PowerShell's `>` and "Unicode" in Notepad write.
+    if content.starts_with(b"\xff\xfe") || content.starts_with(b"\xfe\xff") {
+        return Err((format!("{shown} is UTF-16"), "save it as UTF-8".into()));
+    }
     let mut text = String::from_utf8(content)
         .map_err(|_| (format!("{shown} is not valid UTF-8"), "write the value as plain text".into()))?;
+    // At the beginning, editors put it there and nobody means it (The Unicode Standard, 23.8).
+    if text.starts_with('\u{feff}') {
+        text.remove(0);
+    }
     // Editors and `echo` end a file with one line break that nobody means. More than one is content.
     if text.ends_with('\n') {
         text.pop();

@@ -5,7 +5,7 @@ mod url;
 
 use std::{fmt::Display, net::SocketAddr, ops::RangeInclusive, path::PathBuf};
 
-use super::{problems::Fault, secret::Secret};
+use super::{invisible::Unseen, problems::Fault, secret::Secret};
 
 pub(super) use duration::duration;
 pub(super) use url::url;
@@ -22,6 +22,8 @@ pub(super) struct Form<T> {
     pub(super) verbatim: bool,
     /// The value may be a secret or contain one, so it is never printed.
     pub(super) secret: bool,
+    /// Which characters it may hold that nobody sees.
+    pub(super) unseen: Unseen,
     /// What a required variable gives after its problem was recorded. The start is refused before any
     /// stage sees it, but until then it must be a value that does no harm.
     pub(super) stand_in: T,
@@ -41,6 +43,7 @@ impl<T: 'static> Form<T> {
             shape: shape.into(),
             verbatim: false,
             secret: false,
+            unseen: Unseen::None,
             stand_in,
             parse: Box::new(parse),
             show: Box::new(show),
@@ -53,6 +56,10 @@ impl<T: 'static> Form<T> {
 
     fn secret(self) -> Self {
         Self { secret: true, ..self }
+    }
+
+    fn unseen(self, unseen: Unseen) -> Self {
+        Self { unseen, ..self }
     }
 
     /// Whether the `_FILE` twin is read: for free text and for secrets. A number or a duration is no
@@ -82,17 +89,23 @@ impl<T: 'static> Form<T> {
 }
 
 pub(super) fn text() -> Form<String> {
-    Form::plain("text", String::new(), |text| Ok(text.to_owned()), String::clone).verbatim()
+    Form::plain("text", String::new(), |text| Ok(text.to_owned()), String::clone)
+        .verbatim()
+        .unseen(Unseen::OfWords)
 }
 
 pub(super) fn path() -> Form<PathBuf> {
     Form::plain("a path", PathBuf::new(), |text| Ok(text.into()), |path| path.display().to_string())
         .verbatim()
+        .unseen(Unseen::Lines)
 }
 
 pub(super) fn secret() -> Form<Secret> {
     let parse = |text: &str| Ok(Secret::from(text.to_owned()));
-    Form::plain("the secret", Secret::from(String::new()), parse, Secret::to_string).verbatim().secret()
+    Form::plain("the secret", Secret::from(String::new()), parse, Secret::to_string)
+        .verbatim()
+        .secret()
+        .unseen(Unseen::Lines)
 }
 
 pub(super) fn boolean() -> Form<bool> {

@@ -5,6 +5,7 @@
 
 mod file;
 mod forms;
+mod invisible;
 pub(crate) mod paths;
 mod problems;
 mod secret;
@@ -167,6 +168,21 @@ impl Env {
     /// ```
     pub fn problem(&self, full_name: &str, what: impl AsRef<str>, remedy: impl AsRef<str>) {
         self.record(EnvProblem::new(full_name, what, remedy));
+    }
+
+    /// Records a warning about a value that the service can start with. It may not contain a secret.
+    ///
+    /// ```
+    /// let env = solostart::Env::from_vars("SHOP", [("SHOP_HOSTS", "a,,b")]);
+    /// let hosts = env.var("HOSTS").text().default(String::new());
+    /// if hosts.split(',').any(str::is_empty) {
+    ///     env.warning(&env.full_name("HOSTS"), "one of the names is empty, and passed over");
+    /// }
+    /// assert_eq!(env.check()?.len(), 1);
+    /// # Ok::<(), solostart::EnvProblems>(())
+    /// ```
+    pub fn warning(&self, full_name: &str, text: impl AsRef<str>) {
+        self.warn(EnvWarning::new(full_name, text));
     }
 
     /// Judges the environment as a whole. Call it after everything was read, since every variable with the

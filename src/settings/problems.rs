@@ -3,6 +3,7 @@
 use std::{borrow::Cow, error::Error, fmt};
 
 use crate::{
+    clean,
     codes::ENV_INVALID,
     error::{Fact, StageError},
 };
@@ -147,10 +148,9 @@ impl Fault {
 
 /// The bad value of a variable that is not secret, in quotes.
 ///
-/// Anything that looks like a URL is withheld: in the wrong variable it is often a connection string,
-/// and those carry passwords.
+/// Anything in which a password could stand is withheld: in the wrong variable it is often a connection string.
 pub(super) fn echo(value: &str) -> String {
-    if value.contains("://") {
+    if clean::may_hold_a_password(value) {
         "the value".to_owned()
     } else {
         format!("\"{}\"", printable(value, ECHO_LIMIT))
@@ -172,9 +172,11 @@ pub(super) fn printable(text: &str, limit: usize) -> String {
 
 /// `text` without characters that could forge a line of a log or drive a terminal.
 fn one_line(text: &str) -> String {
-    let mut line = String::with_capacity(text.len());
-    for each in text.chars() {
-        if each.is_control() { line.extend(each.escape_default()) } else { line.push(each) }
-    }
-    line
+    text.chars().fold(String::with_capacity(text.len()), |mut line, each| {
+        match each {
+            ' '..='~' => line.push(each),
+            _ => line.extend(each.escape_default()),
+        }
+        line
+    })
 }

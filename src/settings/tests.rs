@@ -53,6 +53,38 @@ fn every_problem_of_every_variable_stands_in_one_report_sorted_by_variable() {
 }
 
 #[test]
+fn what_nobody_sees_is_refused_by_name_in_each_form_of_free_text() {
+    let mut vars = Vec::new();
+    for name in ["APP_TEXT", "APP_PATH", "APP_URL", "APP_SECRET", "APP_LIMIT"] {
+        vars.push((name, if name == "APP_LIMIT" { "\u{feff}5" } else { "http://host/\u{202e}\r" }));
+    }
+    let env = Env::from_vars("APP", vars);
+    let _ = (env.var("TEXT").text().optional(), env.var("PATH").path().optional());
+    let _ = (env.var("URL").url().optional(), env.var("SECRET").secret().optional());
+    let _ = env.var("LIMIT").integer(1..=9).default(1);
+    let problems = problems(&env);
+    assert_eq!(problems.len(), 5, "{problems:?}");
+    for problem in &problems {
+        assert!(problem.is_ascii(), "{problem}");
+        let limit = problem.contains("APP_LIMIT: \"\\u{feff}5\" is not a whole number");
+        assert!(limit || problem.contains(": the value holds U+202E (direction of text) as character 13;"));
+    }
+}
+
+#[test]
+fn a_value_in_which_a_password_could_stand_is_not_echoed() {
+    for value in ["app:hunter2@tcp(db)/x", "postgres://app:hunter2", "app:hunter2%40db"] {
+        let env = env([("APP_LISTEN", value)]);
+        let _ = env.var("LISTEN").socket_address().optional();
+        let problems = problems(&env).join("");
+        assert!(
+            problems.contains("APP_LISTEN: the value is not") && !problems.contains("hunter2"),
+            "{problems}"
+        );
+    }
+}
+
+#[test]
 fn a_variable_that_is_read_twice_is_reported_once() {
     let env = env([("APP_A", "x")]);
     for _ in 0..2 {

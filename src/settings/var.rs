@@ -6,6 +6,7 @@ use super::{
     Env,
     file::{Found, lookup, twin},
     forms::{self, Form, HttpUrl},
+    invisible,
     problems::{EnvProblem, EnvWarning, Fault, echo},
     secret::Secret,
     unknown::is_link_value,
@@ -16,6 +17,10 @@ use super::{
 /// The forms that take free text or a secret ([`Var::text`], [`Var::path`], [`Var::url`], [`Var::secret`]) also
 /// read `<NAME>_FILE`, the path of a file that holds the value, as container secrets are mounted. One
 /// line break at its end is dropped, nothing else; it has at most 64 KiB of UTF-8 text.
+///
+/// A byte order mark at the beginning of such a file is dropped. Characters that nobody sees (carriage returns and other
+/// controls, zero-width and bidirectional ones, no-break spaces) are refused by their name in all four; all but a URL
+/// may have line breaks and tabs, and a text what joins words and emoji.
 ///
 /// White space around a text, a path or a secret is kept, with a warning; around every other form it is
 /// dropped. A value of blanks alone is no value: the variable counts as not set.
@@ -172,11 +177,27 @@ impl<T: 'static> TypedVar<'_, T> {
             ));
         }
         let text = if self.form.verbatim { text } else { text.trim() };
+        if self.form.takes_file() {
+            self.refuse_unseen(found, text)?;
+        }
         let value = (self.form.parse)(text).map_err(|fault| self.refused(found, text, fault))?;
         if self.form.verbatim {
             self.warn_of_white_space(found);
         }
         Ok(value)
+    }
+
+    /// A byte order mark or a carriage return would make another path, another password. They are refused by their
+    /// name, because nobody sees them in what is printed. Every other form refuses them as part of no number or word.
+    fn refuse_unseen(&self, found: &Found, text: &str) -> Result<(), EnvProblem> {
+        let Some((at, each)) = self.form.unseen.first_in(text) else { return Ok(()) };
+        let what = format!("the value holds {} as character {at}", invisible::name(each));
+        let remedy = if each == '\r' {
+            "save the file that it comes from with the line ends of Unix"
+        } else {
+            "write it without what cannot be seen"
+        };
+        Err(EnvProblem::new(&found.source, what, remedy))
     }
 
     fn refused(&self, Found { source, from_file, .. }: &Found, text: &str, fault: Fault) -> EnvProblem {

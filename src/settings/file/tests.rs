@@ -29,14 +29,38 @@ fn exactly_one_line_break_is_dropped_from_the_end() {
         ("tk\n", "tk"),
         ("tk\r\n", "tk"),
         ("tk\n\n", "tk\n"),
-        ("tk\r\n\r\n", "tk\r\n"),
-        ("tk\r", "tk\r"),
         ("\ntk ", "\ntk "),
         ("a b\nc\n", "a b\nc"),
     ] {
         let (_dir, path) = in_dir("token", content);
         assert_eq!(token(&path).as_deref(), Ok(value), "{content:?}");
     }
+}
+
+#[test]
+fn what_cannot_be_meant_is_dropped_from_a_file_and_what_nobody_sees_is_refused_by_name() {
+    for content in ["\u{feff}tk\n", "\u{feff}tk\r\n", "\u{feff}tk"] {
+        let (_dir, path) = in_dir("token", content);
+        assert_eq!(token(&path).as_deref(), Ok("tk"), "{content:?}");
+    }
+    for (content, named) in [
+        ("tk\r", "U+000D (carriage return) as character 3"),
+        ("tk\r\n\r\n", "U+000D (carriage return) as character 3"),
+        ("t\u{feff}k", "U+FEFF (byte order mark) as character 2"),
+        ("\u{feff}\u{feff}tk", "U+FEFF (byte order mark) as character 1"),
+        ("t\0k\n", "U+0000 (NUL) as character 2"),
+        ("t\u{200b}k", "U+200B (zero-width space) as character 2"),
+        ("tk\u{202e}", "U+202E (direction of text) as character 3"),
+        ("t\u{a0}k", "U+00A0 (no-break space) as character 2"),
+        ("t\u{9b}k", "U+009B (control character) as character 2"),
+    ] {
+        let (_dir, path) = in_dir("token", content);
+        let problem = token(&path).unwrap_err();
+        assert!(problem.starts_with(&format!("APP_TOKEN_FILE: the value holds {named}; ")), "{problem}");
+    }
+    let (_dir, path) = in_dir("token", b"\xff\xfet\0k\0");
+    assert!(token(&path).unwrap_err().contains("is UTF-16; save it as UTF-8"));
+    assert!(token("\u{feff}/run/secrets/x").unwrap_err().contains("begins with U+FEFF (byte order mark)"));
 }
 
 #[test]

@@ -22,6 +22,8 @@ use crate::{
 /// Larger than any system's whole bundle of authorities.
 const LARGEST_CA_FILE: u64 = 1024 * 1024;
 
+const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
+
 /// Mozilla's roots from the program itself: a client costs microseconds instead of milliseconds, and trusts
 /// the same in every image, also in one that has no certificate store. The authorities in `ca_file` are
 /// trusted beside them.
@@ -44,13 +46,26 @@ pub(super) fn config(ca_file: Option<&Path>) -> StageResult<ClientConfig> {
 /// wants it to be trusted, and would look for the reason in the wrong place.
 fn add_authorities(roots: &mut RootCertStore, path: &Path) -> Result<(), BoxError> {
     let pem = read(path)?;
+    let pem = pem.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&pem);
+    if pem.starts_with(b"\xff\xfe") || pem.starts_with(b"\xfe\xff") {
+        return Err("it is UTF-16; save it as UTF-8".into());
+    }
     let before = roots.len();
-    for (at, certificate) in CertificateDer::pem_slice_iter(&pem).enumerate() {
+    for (at, certificate) in CertificateDer::pem_slice_iter(pem).enumerate() {
         let certificate = certificate.map_err(|error| format!("certificate {}: {error}", at + 1))?;
         roots.add(certificate).map_err(|error| format!("certificate {}: {error}", at + 1))?;
     }
-    if roots.len() == before {
+    let begun = pem.windows(BEGIN.len()).filter(|at| *at == BEGIN).count();
+    if begun == 0 {
         return Err("it holds no `-----BEGIN CERTIFICATE-----`".into());
+    }
+    // The reader passes over a line that begins with something that nobody sees, and so over a whole certificate.
+    let read = roots.len() - before;
+    if read < begun {
+        return Err(format!(
+            "only {read} of its {begun} certificates can be read; `-----BEGIN` must be the first of its line"
+        )
+        .into());
     }
     Ok(())
 }

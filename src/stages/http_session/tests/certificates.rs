@@ -37,6 +37,19 @@ async fn a_private_authority_is_trusted_where_its_certificate_is_named_and_only_
 }
 
 #[tokio::test]
+async fn a_mark_before_the_first_certificate_and_other_line_ends_are_passed_over() {
+    let authority = Authority::new();
+    let url = format!("https://{}/", authority.server("127.0.0.1"));
+    let windows = format!("\u{feff}{}", authority.pem.replace('\n', "\r\n"));
+    let (_dir, path) = written(windows.as_bytes());
+    up(&HttpSession::new().ca_file(&path).probe(&url)).await.unwrap();
+    let utf16: Vec<u8> = windows.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let (_dir, path) = written(&utf16);
+    let error = up(&HttpSession::new().ca_file(&path).probe(&url)).await.unwrap_err();
+    assert!(error.to_string().contains("it is UTF-16; save it as UTF-8"), "{error}");
+}
+
+#[tokio::test]
 async fn each_bad_certificate_is_told_apart_and_not_tried_again() {
     let authority = Authority::new();
     for (address, host, what) in [
@@ -99,6 +112,7 @@ async fn an_authority_file_that_cannot_be_used_is_a_mistake_in_the_configuration
         ("-----BEGIN CERTIFICATE-----\naGk=\n-----END CERTIFICATE-----\n".to_owned(), "certificate 1"),
         (format!("{whole}-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n"), "certificate 2"),
         ("x".repeat(1024 * 1024 + 1), "larger than 1 MiB"),
+        (format!("{whole}\u{200b}{whole}"), "only 1 of its 2 certificates"),
     ] {
         std::fs::write(&path, content).unwrap();
         let error = refused(&path).await;
