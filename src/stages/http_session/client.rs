@@ -4,7 +4,7 @@ use std::{fmt, future::Future};
 
 use tokio::time::Instant;
 
-use super::failure::HttpError;
+use super::{failure::HttpError, proxies::Proxies};
 use crate::stages::in_flight::{InFlight, soft_deadline};
 
 /// The service's HTTP client: it lends a [`reqwest::Client`] for as long as a request takes.
@@ -23,12 +23,13 @@ use crate::stages::in_flight::{InFlight, soft_deadline};
 /// ```
 pub struct HttpClient {
     client: reqwest::Client,
+    proxies: Proxies,
     in_flight: InFlight,
 }
 
 impl HttpClient {
-    pub(super) fn new(client: reqwest::Client) -> Self {
-        Self { client, in_flight: InFlight::default() }
+    pub(super) fn new(client: reqwest::Client, proxies: Proxies) -> Self {
+        Self { client, proxies, in_flight: InFlight::default() }
     }
 
     /// Makes one request, from sending it to reading its body: whatever `call` awaits is waited for when the
@@ -48,9 +49,13 @@ impl HttpClient {
     {
         let Some(_counted) = self.in_flight.enter() else { return Err(HttpError::Stopped) };
         tokio::select! {
-            answer = call(self.client.clone()) => answer,
+            answer = call(self.client.clone()) => answer.map_err(|error| self.on_its_way(error)),
             () = self.in_flight.cut().cancelled() => Err(HttpError::CutOff),
         }
+    }
+
+    fn on_its_way(&self, error: HttpError) -> HttpError {
+        if let HttpError::Failed(failure) = error { failure.on_its_way(&self.proxies).into() } else { error }
     }
 
     /// Waits for the requests under way, then cuts them off; returns how many these were.

@@ -5,10 +5,13 @@ use std::{error::Error, fmt, io};
 use reqwest::{StatusCode, Url};
 use rustls::{CertificateError, Error as TlsError};
 
+use super::{proxies::Road, redirects};
 use crate::{
     codes::{FailureCode, HTTP_CONNECT, HTTP_DNS, HTTP_STATUS, HTTP_TLS},
     error::{BoxError, StageError},
 };
+
+mod proxied;
 
 /// Why a request has no answer that can be used.
 ///
@@ -50,6 +53,8 @@ pub struct HttpFailure {
     target: Option<String>,
     status: Option<StatusCode>,
     source: Option<BoxError>,
+    /// The way that the request went, where that is known.
+    road: Option<Road>,
 }
 
 /// One way to fail. There is a table of them, so that codes, words and advice stand side by side.
@@ -134,6 +139,15 @@ const ASTRAY: Fault = Fault {
     may_pass: false,
     hints: &["See where it leads: curl -vL <URL>", "Write the URL that it should end at"],
 };
+const ELSEWHERE: Fault = Fault {
+    what: "its redirect to another service is not followed",
+    hints: &[
+        "See where it leads: curl -vL <URL>",
+        "Write the URL that it should end at",
+        "Trust it with where the service goes? <P>_HTTP_REDIRECTS=any",
+    ],
+    ..ASTRAY
+};
 const NOT_HTTP: Fault = Fault {
     code: HTTP_STATUS,
     what: "the answer is not HTTP",
@@ -166,31 +180,31 @@ impl HttpFailure {
         } else if let Some(tls) = find::<TlsError>(&error) {
             tls_fault(tls)
         } else if error.is_redirect() {
-            &ASTRAY
+            if redirects::leads_elsewhere(&error) { &ELSEWHERE } else { &ASTRAY }
         } else if error.is_timeout() {
             &SILENT
         } else if error.is_connect() {
             &UNREACHABLE
         } else if find::<serde_json::Error>(&error).is_some() {
             // The parser's message quotes the answer.
-            return Self { fault: &UNEXPECTED, target, status: None, source: None };
+            return Self { fault: &UNEXPECTED, target, status: None, source: None, road: None };
         } else if error.is_body() || error.is_decode() || find::<io::Error>(&error).is_some() {
             &BROKEN_OFF
         } else {
             &NOT_HTTP
         };
-        Self { fault, target, status: None, source: Some(error.into()) }
+        Self { fault, target, status: None, source: Some(error.into()), road: None }
     }
 
     pub(super) fn status(status: StatusCode, target: Option<String>) -> Self {
         let passing = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
         let may_pass = status.is_server_error() || passing.contains(&status);
         let fault = if may_pass { &FAILING } else { &REFUSED };
-        Self { fault, target, status: Some(status), source: Some(status.to_string().into()) }
+        Self { fault, target, status: Some(status), source: Some(status.to_string().into()), road: None }
     }
 
     pub(super) fn silence(target: String) -> Self {
-        Self { fault: &SILENT, target: Some(target), status: None, source: None }
+        Self { fault: &SILENT, target: Some(target), status: None, source: None, road: None }
     }
 
     /// `http.dns`, `http.connect` (also no answer in time), `http.tls` or `http.status` (also an answer that is
@@ -235,15 +249,16 @@ impl HttpError {
 
     /// The same, with the prefix of the variables that the advice names.
     pub(super) fn for_operator_of(self, prefix: &str) -> StageError {
-        let (fault, target) = match &self {
+        let (fault, target, road) = match &self {
             Self::Stopped | Self::CutOff => return self.into(),
-            Self::TooLarge { .. } | Self::NotJson { .. } => (&UNEXPECTED, None),
-            Self::Failed(failure) => (failure.fault, failure.target.as_deref()),
+            Self::TooLarge { .. } | Self::NotJson { .. } => (&UNEXPECTED, None, None),
+            Self::Failed(failure) => (failure.fault, failure.target.as_deref(), failure.road.clone()),
         };
         let target = target.and_then(|target| Url::parse(target).ok());
         let mut error = StageError::new(fault.code, self);
         for hint in fault.hints {
-            error = error.hint(pasteable(hint, target.as_ref()).replace("<P>", prefix));
+            let hint = proxied::by_road(hint, road.as_ref());
+            error = error.hint(pasteable(&hint, target.as_ref()).replace("<P>", prefix));
         }
         if fault.may_pass { error } else { error.fatal() }
     }
@@ -258,6 +273,7 @@ impl From<reqwest::Error> for HttpError {
 impl fmt::Display for HttpFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.target {
+            Some(_) if self.blames_the_proxy() => self.write_blame(f),
             Some(target) => write!(f, "{target}: {}", self.fault.what),
             None => f.write_str(self.fault.what),
         }
@@ -293,7 +309,7 @@ fn pasteable(hint: &str, target: Option<&Url>) -> String {
 }
 
 /// Scheme, host and port of a URL: user, password, path, query and fragment can all be secrets.
-fn shown(url: &Url) -> String {
+pub(super) fn shown(url: &Url) -> String {
     let port = url.port_or_known_default().map_or_else(String::new, |port| format!(":{port}"));
     format!("{}://{}{port}", url.scheme(), url.host_str().unwrap_or_default())
 }
@@ -317,7 +333,7 @@ fn tls_fault(error: &TlsError) -> &'static Fault {
 
 /// The first error of type `E` among the causes. Some travel inside of `io::Error`s, whose `source` is not
 /// what they hold but the source of that.
-fn find<'e, E: Error + 'static>(error: &'e (dyn Error + 'static)) -> Option<&'e E> {
+pub(super) fn find<'e, E: Error + 'static>(error: &'e (dyn Error + 'static)) -> Option<&'e E> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(found) = error.downcast_ref() {

@@ -6,6 +6,7 @@
 mod body;
 mod client;
 mod failure;
+mod no_proxy;
 mod probe;
 mod proxies;
 mod redirects;
@@ -52,8 +53,8 @@ use crate::{
 /// # Guarantees
 /// - Every request has an end: 3 s to connect, 5 s without a byte, 5 s in all, unless said otherwise here or
 ///   for the single request. How long an answer may be is said by whoever reads it: [`read_limited`].
-/// - At most five redirects are followed, none in a circle, none from https to http, and none is told where
-///   the request came from.
+/// - At most five redirects are followed, none in a circle, none from https to http, none to another host or port unless
+///   [allowed](Self::redirects_anywhere), and none is told where the request came from.
 /// - Certificates are checked against Mozilla's roots as compiled in (`webpki-roots`) and the authorities in
 ///   `<P>_HTTP_CA_FILE`, not the system's. There is no switch that turns the check off.
 /// - A proxy is used where one is named, here or in the environment, and nowhere else.
@@ -74,6 +75,7 @@ pub struct HttpSession {
     idle_per_host: usize,
     idle_timeout: Duration,
     redirects: usize,
+    anywhere: bool,
     proxies: Proxies,
     ca_file: Option<PathBuf>,
     /// As given; it may hold a password or a token.
@@ -96,6 +98,7 @@ impl HttpSession {
             idle_per_host: 8,
             idle_timeout: Duration::from_secs(90),
             redirects: 5,
+            anywhere: false,
             proxies: Proxies::default(),
             ca_file: None,
             probe: None,
@@ -105,10 +108,11 @@ impl HttpSession {
     }
 
     /// The same with what the environment says: `<P>_HTTP_PROBE_URL`, `<P>_HTTP_REQUIRED`,
-    /// `<P>_HTTP_RETRY_BUDGET`, `<P>_HTTP_CONNECT_TIMEOUT`, `<P>_HTTP_TIMEOUT`, `<P>_HTTP_CA_FILE`, `<P>_HTTP_PROXY`.
+    /// `<P>_HTTP_RETRY_BUDGET`, `<P>_HTTP_CONNECT_TIMEOUT`, `<P>_HTTP_TIMEOUT`, `<P>_HTTP_CA_FILE`,
+    /// `<P>_HTTP_REDIRECTS`, `<P>_HTTP_PROXY`.
     ///
     /// Without the last, `HTTP_PROXY` and `HTTPS_PROXY` count as for other programs, in capitals or small
-    /// letters; `NO_PROXY` always does. `ALL_PROXY` and SOCKS are not supported, nor is `SSL_CERT_FILE`, which
+    /// letters; `NO_PROXY` always does, as curl and Go read it (`docs/configuration.md`). `ALL_PROXY` and SOCKS are not supported, nor is `SSL_CERT_FILE`, which
     /// replaces what is trusted instead of adding to it.
     #[must_use]
     pub fn from_env(env: &Env) -> Self {
@@ -153,6 +157,11 @@ impl HttpSession {
             .example("/etc/ssl/private-ca.pem")
             .path()
             .optional();
+        let anywhere = env
+            .var("HTTP_REDIRECTS")
+            .describe("Which redirects are followed: to the same host and port (https may be added), or any.")
+            .choice([("same-host", false), ("any", true)])
+            .default(defaults.anywhere);
         Self {
             prefix: Some(env.prefix().to_owned()),
             probe: probe.map(|url| url.expose().to_owned()),
@@ -163,6 +172,7 @@ impl HttpSession {
             read_timeout: timeout,
             retry_budget,
             ca_file,
+            anywhere,
             proxies: Proxies::from_env(env),
             ..defaults
         }
@@ -225,6 +235,14 @@ impl HttpSession {
         self
     }
 
+    /// Follows redirects to other hosts and ports, too. Unless this is said, whoever answers cannot send the service
+    /// elsewhere: such a redirect fails with `http.status`.
+    #[must_use]
+    pub fn redirects_anywhere(mut self, allowed: bool) -> Self {
+        self.anywhere = allowed;
+        self
+    }
+
     /// Sends every request through this proxy. Replaces what the environment says.
     #[must_use]
     pub fn proxy(mut self, url: HttpUrl) -> Self {
@@ -282,7 +300,7 @@ impl HttpSession {
             .timeout(self.timeout)
             .pool_max_idle_per_host(self.idle_per_host)
             .pool_idle_timeout(self.idle_timeout)
-            .redirect(redirects::policy(self.redirects))
+            .redirect(redirects::policy(self.redirects, self.anywhere))
             // The default tells every redirect's target the URL before, query and all.
             .referer(false)
             .build()?)
@@ -327,7 +345,7 @@ impl Stage for HttpSession {
                 answered => answered?,
             }
         }
-        Ok(HttpClient::new(client))
+        Ok(HttpClient::new(client, self.proxies.clone()))
     }
 
     async fn stop(&self, client: Arc<HttpClient>, cx: StopContext) -> StageResult<()> {

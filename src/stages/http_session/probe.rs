@@ -55,7 +55,7 @@ impl<'s> Probe<'s> {
                 Ok(Ok(())) => return Ok(()),
                 Ok(Err(failure)) => failure,
                 // An attempt that had no time of its own says less than the one before it.
-                Err(_) => last.unwrap_or_else(|| HttpFailure::silence(self.target.to_string())),
+                Err(_) => last.unwrap_or_else(|| self.judged(HttpFailure::silence(self.target.to_string()))),
             };
             let resume = Instant::now() + delays.next().unwrap_or_default();
             if !failure.may_pass() || resume >= patience {
@@ -68,21 +68,30 @@ impl<'s> Probe<'s> {
 
     async fn ask(&self, client: &Client) -> Result<(), HttpFailure> {
         // The body is not read, however long it is: the connection is closed with it.
-        let answer = client.get(self.url.clone()).send().await.map_err(HttpFailure::of)?;
+        let answer =
+            client.get(self.url.clone()).send().await.map_err(|error| self.judged(HttpFailure::of(error)))?;
         let status = answer.status();
         if status.is_client_error() || status.is_server_error() {
-            return Err(HttpFailure::status(status, Some(self.target.to_string())));
+            return Err(self.judged(HttpFailure::status(status, Some(self.target.to_string()))));
         }
         Ok(())
     }
 
+    fn judged(&self, failure: HttpFailure) -> HttpFailure {
+        failure.on_its_way(&self.session.proxies)
+    }
+
     fn failed(&self, failure: HttpFailure, tries: u32, elapsed: Duration) -> StageError {
-        let HttpSession { prefix, proxies, .. } = self.session;
+        let prefix = &self.session.prefix;
+        let proxy = failure.proxy().map(|through| match &through.variable {
+            Some(variable) => format!("{}, from {variable}", through.url),
+            None => through.url.to_string(),
+        });
         let error = HttpError::Failed(failure)
             .for_operator_of(prefix.as_deref().unwrap_or("<P>"))
             .fact("target", self.target.to_string())
             .fact("tries", format!("{tries} in {:.1} s", elapsed.as_secs_f64()));
-        match proxies.shown(self.target.is_https()) {
+        match proxy {
             Some(proxy) => error.fact("proxy", proxy),
             None => error,
         }

@@ -147,7 +147,8 @@ async fn redirects_are_not_told_where_the_request_came_from() {
     });
     let head: &'static str = Box::leak(format!("302 Found\r\nLocation: http://{target}/").into_boxed_str());
     let url = format!("http://user:hunter2@{}/?token=hunter2", answering(head));
-    up(&HttpSession::new().user_agent("banboard/1.4").probe(url)).await.unwrap();
+    let session = HttpSession::new().redirects_anywhere(true).user_agent("banboard/1.4");
+    up(&session.probe(url)).await.unwrap();
     let seen = seen.lock().unwrap().to_lowercase();
     assert!(seen.contains("user-agent: banboard/1.4") && !seen.contains("hunter2"), "{seen}");
     assert!(!seen.contains("authorization"), "{seen}");

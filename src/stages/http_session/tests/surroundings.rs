@@ -1,6 +1,9 @@
 //! What the environment says about proxies, authorities and limits.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    process::Command,
+    sync::{Arc, Mutex},
+};
 
 use super::{private_ca::Authority, *};
 use crate::codes::HTTP_CONNECT;
@@ -66,7 +69,67 @@ async fn hosts_that_need_no_proxy_are_asked_directly() {
         up(&session(&[("HTTP_PROXY", address.to_string())]).probe(format!("http://{upstream}/"))).await;
     let error = error.unwrap_err();
     let fact = error.facts().iter().find(|fact| fact.name == "proxy").unwrap();
-    assert_eq!((fact.value.as_str(), seen.lock().unwrap().len()), (format!("http://{address}").as_str(), 1));
+    let shown = format!("http://{address}, from HTTP_PROXY");
+    assert_eq!((fact.value.as_str(), seen.lock().unwrap().len()), (shown.as_str(), 1));
+}
+
+#[tokio::test]
+async fn a_star_is_every_host_and_an_entry_that_is_none_is_named() {
+    let (address, seen) = proxy("502 Bad Gateway");
+    let upstream = answering("200 OK");
+    for list in ["*".to_owned(), format!("{upstream}"), "127.0.0.0/8".to_owned()] {
+        let stage = session(&[("HTTP_PROXY", address.to_string()), ("NO_PROXY", list)]);
+        up(&stage.probe(format!("http://{upstream}/"))).await.unwrap();
+    }
+    assert_eq!(seen.lock().unwrap().len(), 0);
+    let env = Env::from_vars("SHOP", [("NO_PROXY", "a.test,10.0.0.0/33,http://u:hunter2@b")]);
+    let _session = HttpSession::from_env(&env);
+    let warnings: Vec<String> = env.check().unwrap().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        warnings,
+        ["`10.0.0.0/33`", "an entry"]
+            .map(|each| format!("NO_PROXY: {each} is no host, network or `*`, and stands for nothing"))
+    );
+}
+
+#[tokio::test]
+async fn a_proxy_that_fails_is_accused_itself_and_the_command_goes_through_it() {
+    let dead = refused();
+    for (scheme, variable) in [("http", "HTTP_PROXY"), ("https", "HTTPS_PROXY")] {
+        let stage = session(&[(variable, format!("http://user:hunter2@{dead}"))]);
+        let error = up(&stage.clone().probe(format!("{scheme}://upstream.invalid/x"))).await.unwrap_err();
+        assert_eq!(error.failure_code(), HTTP_CONNECT, "{error}");
+        assert!(error.to_string().starts_with(&format!("http://{dead} for {scheme}://upstream.invalid:")));
+        assert!(error.to_string().contains(": no connection to the proxy"), "{error}");
+        let actions = error.actions().join("\n");
+        assert!(actions.contains(&format!("in {variable} right")), "{actions}");
+        assert!(actions.contains(&format!("curl --proxy http://{dead} -v {scheme}://upstream")), "{actions}");
+        assert!(actions.contains("NO_PROXY=upstream.invalid") && !actions.contains("hunter2"), "{actions}");
+        // It is carried out as it stands: it goes to the proxy, and hears what the program heard.
+        let command = error.actions()[0].split_once("? ").unwrap().1;
+        let said = Command::new("sh").args(["-c", command]).output().unwrap();
+        let heard = String::from_utf8_lossy(&said.stderr).into_owned();
+        assert!(said.status.code() == Some(7) && heard.contains(&dead.port().to_string()), "{heard}");
+        // What the application asks for goes the same way.
+        let client = up(&stage).await.unwrap();
+        let url = format!("{scheme}://upstream.invalid/");
+        let failed = client.request(async |client| Ok(client.get(url).send().await?)).await.unwrap_err();
+        assert!(failed.to_string().contains("no connection to the proxy"), "{failed}");
+    }
+    let unknown = session(&[("HTTP_PROXY", "http://proxy.invalid:3128".to_owned())]);
+    let error = up(&unknown.probe("http://127.0.0.1/")).await.unwrap_err();
+    assert!(error.to_string().contains("the proxy's name cannot be resolved"), "{error}");
+    assert!(error.actions()[0].contains("getent hosts proxy.invalid"), "{:?}", error.actions());
+}
+
+#[tokio::test]
+async fn a_host_that_is_asked_directly_is_accused_itself_and_asked_directly() {
+    let (dead, upstream) = (refused(), refused());
+    let stage = session(&[("HTTP_PROXY", dead.to_string()), ("NO_PROXY", "127.0.0.1".to_owned())]);
+    let error = up(&stage.probe(format!("http://{upstream}/"))).await.unwrap_err();
+    assert!(error.to_string().starts_with(&format!("http://{upstream}: no connection")), "{error}");
+    assert!(error.actions()[0].contains("curl --noproxy '*' -v http://"), "{:?}", error.actions());
+    assert!(error.facts().iter().all(|fact| fact.name != "proxy"));
 }
 
 #[tokio::test]
@@ -76,6 +139,7 @@ async fn https_goes_through_a_tunnel_and_a_proxy_that_refuses_it_is_no_connectio
     let error = up(&stage.probe("https://upstream.invalid/?token=hunter2")).await.unwrap_err();
     assert_eq!(error.failure_code(), HTTP_CONNECT, "{error}");
     assert!(!format!("{error} {error:?} {:?}", error.facts()).contains("hunter2"), "{error:?}");
+    assert!(error.to_string().contains(": the proxy opens no way to it"), "{error}");
     assert!(seen.lock().unwrap()[0].starts_with("CONNECT upstream.invalid:443 HTTP/1.1"));
 }
 

@@ -176,6 +176,33 @@ async fn a_redirect_from_https_to_http_is_not_followed() {
 }
 
 #[tokio::test]
+async fn a_redirect_to_another_service_is_followed_only_where_that_is_allowed() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = asked.clone();
+    let other = server(move |mut stream| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        answer(&mut stream, "200 OK");
+    });
+    let head = format!("302 Found\r\nLocation: http://localhost:{}/hunter2", other.port());
+    let address = server(move |mut stream| answer(&mut stream, &head));
+    let session = |vars: &[(&str, &str)]| {
+        HttpSession::from_env(&Env::from_vars("SHOP", vars.iter().copied()))
+            .probe(format!("http://{address}/"))
+    };
+    let error = up(&session(&[])).await.unwrap_err();
+    assert!(error.to_string().contains(": its redirect to another service is not followed: "), "{error}");
+    assert!(
+        error.to_string().ends_with(&format!(": one leads to http://localhost:{}", other.port())),
+        "{error}"
+    );
+    assert_eq!((error.failure_code(), asked.load(Ordering::Relaxed)), (HTTP_STATUS, 0));
+    assert!(!error.is_retryable() && error.actions()[2].contains("SHOP_HTTP_REDIRECTS=any"));
+    up(&session(&[("SHOP_HTTP_REDIRECTS", "any")])).await.unwrap();
+    up(&HttpSession::new().redirects_anywhere(true).probe(format!("http://{address}/"))).await.unwrap();
+    assert_eq!(asked.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test]
 async fn who_can_do_without_the_upstream_asks_once_and_is_up_but_degraded() {
     let asked = Arc::new(AtomicUsize::new(0));
     let counted = asked.clone();
