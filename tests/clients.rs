@@ -1,6 +1,7 @@
 //! No client decides how long a service serves others, or how it ends (invariant 14).
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::disallowed_methods, reason = "the tasks of a test end with it")]
 
 use std::{
     fs,

@@ -90,7 +90,9 @@ fn slow_pipe() -> Reader {
     Reader { end: writer.into(), _kept: Box::new(()) }
 }
 
-const READERS: [(&str, fn() -> Reader); 6] = [
+type Make = fn() -> Reader;
+
+const READERS: [(&str, Make); 6] = [
     ("a full pipe", full_pipe),
     ("a pipe that fills", pipe_that_fills),
     ("a pipe without a reader", pipe_without_a_reader),

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    clean::{clean, clean_display, clean_lines},
+    clean::{clean, clean_display, escaped},
     state::names,
     words::{list, span, stage},
 };
@@ -61,7 +61,7 @@ impl Uncontained<'_> {
         if self.backtrace.status() != BacktraceStatus::Captured {
             return line;
         }
-        line + &clean_lines(&self.backtrace.to_string(), 64_000) + "\n"
+        line + &escaped(&self.backtrace.to_string(), 64_000, true) + "\n"
     }
 }
 
