@@ -37,6 +37,8 @@ pub(crate) struct Board {
     cells: Vec<Cell>,
     phase: AtomicU8,
     ready_at: AtomicU64,
+    /// When the whole start must be over.
+    start_deadline: OnceLock<Instant>,
     /// When everything must have stopped; known once stopping has begun.
     stop_deadline: OnceLock<Instant>,
     /// Counted up by the watchdog thread; see [`Cell::poll_began`].
@@ -44,9 +46,9 @@ pub(crate) struct Board {
     /// Cancelled when nothing more shall start, which is when the phase says that everything stops.
     cancel: CancellationToken,
     worker: SetOnce<WorkerGuard>,
-    /// Which stage said, while it was up, that the service cannot go on, and why.
-    failure: Mutex<Option<(StageId, StageError)>>,
-    /// Cancelled when that was said.
+    /// Which stages said, while they were up, that the service cannot go on, and why.
+    failures: Mutex<Vec<GaveUp>>,
+    /// Cancelled when one has said so.
     failed: CancellationToken,
     sink: Option<EventSink>,
     /// Whether a report tells of failures, so that they are no errors in the log as well.
@@ -61,11 +63,12 @@ impl Board {
             cells,
             phase: AtomicU8::new(Phase::Starting as u8),
             ready_at: AtomicU64::new(NEVER),
+            start_deadline: OnceLock::new(),
             stop_deadline: OnceLock::new(),
             ticks: AtomicU64::new(0),
             cancel: CancellationToken::new(),
             worker: SetOnce::new(),
-            failure: Mutex::new(None),
+            failures: Mutex::default(),
             failed: CancellationToken::new(),
             sink,
             reported,
@@ -130,12 +133,21 @@ impl Board {
         }
     }
 
-    /// When the time of a stage that was launched is up, over all its attempts.
-    pub(crate) fn deadline(&self, id: StageId) -> Instant {
+    /// When the own time of a stage that was launched is up, over all its attempts.
+    pub(crate) fn own_deadline(&self, id: StageId) -> Instant {
         let cell = self.cell(id);
-        let launched = self.began + cell.launched_after().unwrap_or_default();
-        // A limit that the clock cannot express is none.
-        launched.checked_add(cell.timeout).unwrap_or_else(|| launched + ENDLESS)
+        after(self.began + cell.launched_after().unwrap_or_default(), cell.timeout)
+    }
+
+    /// When a stage that was launched must be up: its own time, or that of the whole start, is over.
+    pub(crate) fn deadline(&self, id: StageId) -> Instant {
+        let own = self.own_deadline(id);
+        self.start_deadline.get().map_or(own, |whole| own.min(*whole))
+    }
+
+    /// Says how long the whole start may take. What was said first holds, and when that is over is returned.
+    pub(crate) fn limit_start(&self, limit: Duration) -> Instant {
+        *self.start_deadline.get_or_init(|| after(self.began, limit))
     }
 
     /// Writes the state that the engine decided, with the time where it is one that reports show.
@@ -173,24 +185,30 @@ impl Board {
         })
     }
 
-    /// A stage that is up says that the service cannot go on. Who says so first is heard. The service can do
+    /// A stage that is up says that the service cannot go on. What it says first is heard. The service can do
     /// without an optional stage, whatever that says.
     pub(crate) fn fail(&self, id: StageId, error: StageError) {
         if self.cell(id).optional {
             return;
         }
-        held(&self.failure).get_or_insert((id, error));
+        {
+            let at = self.now();
+            let mut failures = held(&self.failures);
+            if failures.iter().all(|said| said.stage != id) {
+                failures.push(GaveUp { stage: id, error, at });
+            }
+        }
         self.failed.cancel();
     }
 
-    /// Waits until a stage has said so. It is heard once.
-    pub(crate) async fn failed(&self) -> (StageId, StageError) {
+    /// Waits until a stage has said so; see [`gave_up`](Self::gave_up).
+    pub(crate) async fn failed(&self) {
         self.failed.cancelled().await;
-        let said = held(&self.failure).take();
-        match said {
-            Some(said) => said,
-            None => std::future::pending().await,
-        }
+    }
+
+    /// What stages have said so far, in order. It is told once.
+    pub(crate) fn gave_up(&self) -> Vec<GaveUp> {
+        std::mem::take(&mut *held(&self.failures))
     }
 
     pub(crate) fn emit(&self, event: &Event) {
@@ -225,6 +243,19 @@ impl Board {
             .ids()
             .filter(move |&id| self.cell(id).polling_since().is_some_and(|since| since + ticks <= now))
     }
+}
+
+/// A limit that the clock cannot express is none.
+fn after(began: Instant, limit: Duration) -> Instant {
+    began.checked_add(limit).unwrap_or_else(|| began + ENDLESS)
+}
+
+/// A stage said that the service cannot go on.
+pub(crate) struct GaveUp {
+    pub(crate) stage: StageId,
+    pub(crate) error: StageError,
+    /// When, counted from the beginning.
+    pub(crate) at: Duration,
 }
 
 impl std::fmt::Debug for Board {

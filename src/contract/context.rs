@@ -70,9 +70,9 @@ impl StageContext {
 
     /// Ends the service, because what this stage holds has failed for good: a required stage does this from
     /// whatever it started, long after its start hook has returned. Everything is stopped in order, and
-    /// `error` is the cause in the report and decides the exit code. The first to call it is heard; after
-    /// stopping has begun nobody is. For an optional stage it does nothing, because the service can do
-    /// without it.
+    /// `error` is the cause in the report and decides the exit code. Of several stages that call it the first is the
+    /// cause, and the others stand beside it; after stopping has begun nobody is heard. While the others start, it
+    /// ends the start. For an optional stage it does nothing, because the service can do without it.
     ///
     /// What may come back is better shown by the stage's health.
     pub fn fail(&self, error: StageError) {
@@ -122,7 +122,7 @@ impl StageContext {
         self.board.is_cancelled(self.id)
     }
 
-    /// When the stage's time is up, over all its attempts.
+    /// When the stage must be up, over all its attempts: its own time is over then, or that of the whole start.
     #[must_use]
     pub fn deadline(&self) -> Instant {
         self.board.deadline(self.id)

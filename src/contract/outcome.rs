@@ -165,8 +165,11 @@ impl std::error::Error for StartupError {
 pub struct StopReport {
     /// Why it stopped.
     pub reason: StopReason,
-    /// What failed, where the reason is a failure: the `serve` hook, or the lost lock.
+    /// What failed first, where the reason is a failure: the `serve` hook, a stage that called
+    /// [`StageContext::fail`](crate::StageContext::fail), or the lost lock.
     pub failure: Option<StageFailure>,
+    /// What else had failed when the stop began, in the order in which it became known.
+    pub also: Vec<StageFailure>,
     /// What was stopped.
     pub summary: StopSummary,
     /// How the start had gone.

@@ -12,7 +12,7 @@ use crate::{
     codes::{STARTUP_INTERRUPTED, STARTUP_TIMEOUT},
     contract::{
         analysis::analysed,
-        board::Board,
+        board::{Board, GaveUp},
         context::StageContext,
         event::Event,
         guard::LockLost,
@@ -58,7 +58,7 @@ impl Engine {
         ready: &mut ReadySender,
     ) -> bool {
         let board = self.board.clone();
-        let deadline = board.began + self.limits.startup;
+        let deadline = board.limit_start(self.limits.startup);
         // Polled only when something in it has happened, so that a stage that comes up does not pay for asking
         // everyone else.
         let mut outside = FuturesUnordered::from_iter([listen(&board, commands, ready, deadline)]);
@@ -70,9 +70,7 @@ impl Engine {
                 checked = true;
                 self.launch_checks(&mut checks);
             }
-            if checked && checks.is_empty() {
-                return true;
-            }
+            let up = checked && checks.is_empty();
             tokio::select! {
                 biased;
                 Some(told) = self.tasks.told() => self.told_while_starting(told),
@@ -83,6 +81,8 @@ impl Engine {
                     self.happened_while_starting(happened);
                     outside.push(listen(&board, commands, ready, deadline));
                 }
+                // Last, so that what happened while the last stage came up is heard first.
+                () = std::future::ready(()), if up => return true,
             }
             if !self.failures.is_empty() {
                 self.begin_stop();
@@ -100,7 +100,7 @@ impl Engine {
             Happened::Command(Command::Stop(reason)) => self.interrupt(&reason.to_string()),
             Happened::GivenUp => self.interrupt("the start was given up by its caller"),
             Happened::LockLost(lost) => self.failures.push(self.lock_lost(&lost)),
-            Happened::Failed(id, error) => self.failures.push(self.gave_up(id, error)),
+            Happened::Failed => self.failures.extend(self.gave_up()),
             Happened::TimeIsUp => self.startup_timeout(),
         }
     }
@@ -225,9 +225,14 @@ impl Engine {
         self.failure_of("worker-mode", FailurePhase::Serve, lost.clone().into_error())
     }
 
-    /// A stage that was up said that the service cannot go on.
-    pub(super) fn gave_up(&self, id: StageId, error: StageError) -> StageFailure {
-        self.failure_of(self.name(id), FailurePhase::Serve, error)
+    /// The stages that said that the service cannot go on.
+    pub(super) fn gave_up(&self) -> Vec<StageFailure> {
+        let failure = |GaveUp { stage, error, at }| StageFailure {
+            elapsed: at,
+            at,
+            ..self.failure_of(self.name(stage), FailurePhase::Serve, error)
+        };
+        self.board.gave_up().into_iter().map(failure).collect()
     }
 
     async fn roll_back(mut self, ready: ReadySender) -> StopReport {
@@ -255,6 +260,7 @@ impl Engine {
         let report = StopReport {
             reason: StopReason::Rollback,
             failure: None,
+            also: Vec::new(),
             summary: StopSummary::default(),
             timeline: Status(self.board.clone()).timeline(),
         };
@@ -291,7 +297,7 @@ enum Happened {
     GivenUp,
     LockLost(LockLost),
     /// A stage that is up says that the service cannot go on.
-    Failed(StageId, StageError),
+    Failed,
     TimeIsUp,
 }
 
@@ -309,7 +315,7 @@ async fn listen<'a>(
         command = commands.recv() => command.map_or(Happened::GivenUp, Happened::Command),
         () = ready.closed() => Happened::GivenUp,
         lost = board.lost() => Happened::LockLost(lost),
-        (id, error) = board.failed() => Happened::Failed(id, error),
+        () = board.failed() => Happened::Failed,
         () = sleep_until(deadline) => Happened::TimeIsUp,
     };
     (happened, commands, ready)

@@ -58,7 +58,7 @@ pub(crate) struct Limits {
     pub(crate) stage: Duration,
     /// For everything that stops: rollback or shutdown.
     pub(crate) shutdown: Duration,
-    /// Between "not ready any more" and the end of serving.
+    /// Between "not ready any more" and the end of serving, with or without a `serve` hook.
     pub(crate) drain: Duration,
 }
 

@@ -193,6 +193,7 @@ impl Running {
             Err(error) => StopReport {
                 reason: StopReason::Failed,
                 failure: Some(failure("startup", FailurePhase::Serve, defect(&error.to_string()))),
+                also: Vec::new(),
                 summary: StopSummary::default(),
                 timeline: status.timeline(),
             },

@@ -196,7 +196,7 @@ impl StartTask {
             biased;
             result = &mut hook => return self.finished(result, hook.blocked),
             () = self.cx.cancelled() => true,
-            () = sleep_until(self.cx.deadline()) => false,
+            () = sleep_until(self.own_deadline()) => false,
         };
         if !cancelled {
             self.announce_timeout(false);
@@ -211,7 +211,7 @@ impl StartTask {
             Ok(Ok(output)) => {
                 let now = Instant::now();
                 // A hook that blocks its thread returns before the timer can fire: late success.
-                if now > self.cx.deadline() && !self.cx.is_cancelled() {
+                if now > self.own_deadline() && !self.cx.is_cancelled() {
                     self.announce_timeout(blocked);
                 }
                 Attempt::Acquired(output, now)
@@ -329,6 +329,11 @@ impl StartTask {
 
     fn id(&self) -> StageId {
         self.cx.id()
+    }
+
+    /// When the stage itself is late. That the whole start is, the engine says.
+    fn own_deadline(&self) -> Instant {
+        self.board().own_deadline(self.id())
     }
 }
 

@@ -143,6 +143,7 @@ impl Report {
             }
         };
         let document = document.with_timeline(&report.timeline).with_rollback(&report.summary);
+        let document = document.with_also(&report.also);
         Self::new(document, stop_failure(report, kind.exit_code(), identity))
     }
 

@@ -93,6 +93,7 @@ pub(super) fn stop_failure(report: &StopReport, exit: u8, identity: &Identity) -
     let Some(failure) = &report.failure else { return stop_incomplete(report, exit, identity) };
     let code = failure.error.failure_code();
     let mut parts = what_happened(failure);
+    parts.extend(also(&report.also));
     parts.extend(to_do(advice::actions(&failure.error, &failure.stage, failure.elapsed, identity)));
     parts.push(Part::text(2, 3, &advice::restart(code, failure.error.error_kind())).apart(true));
     parts.extend(state::parts(&report.summary, &STOP));

@@ -1,12 +1,23 @@
-use std::{future::pending, time::Duration};
+use std::{
+    future::pending,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use tokio::time::{Instant, sleep};
 
-use super::{Log, Plan, limits, secs, start, start_with};
+use super::{Log, Plan, limits, prepare, secs, start, start_with};
 use crate::{
-    ServeContext, StageContext, StageError, StageResult, codes,
-    contract::{outcome::FailurePhase, state::StopReason},
-    engine::Limits,
+    Event, ServeContext, StageContext, StageError, StageResult, codes,
+    contract::{
+        guard::GuardKeeper,
+        outcome::{FailurePhase, StageFailure},
+        state::StopReason,
+    },
+    engine::{
+        Limits,
+        running::{Control, Prepared},
+    },
 };
 
 /// Comes up, and says a second later that it cannot go on; and again, which nobody hears.
@@ -85,4 +96,82 @@ async fn an_optional_stage_cannot_end_the_service() {
     let report = running.shutdown("enough").await;
     assert_eq!(report.reason, StopReason::Requested("enough".to_owned()));
     assert!(report.is_clean(), "{report:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_cannot_go_on_before_it_is_ready_is_never_ready() {
+    let (log, mut plan) = (Log::default(), Plan::new());
+    plan.builder("last", (), async |cx: StageContext, ()| {
+        cx.fail("gone before it was up".into());
+        Ok(())
+    })
+    .required();
+    let (told, heard) = (log.clone(), log.sink());
+    let sink = move |event: &Event| {
+        heard(event);
+        if let Event::Ready { .. } = event {
+            told.say("ready");
+        }
+    };
+    let error = Prepared::new(plan, limits(), Some(Arc::new(sink))).unwrap().start().await.unwrap_err();
+    assert_eq!(
+        (&*error.primary.stage, error.primary.error.to_string()),
+        ("last", "gone before it was up".to_owned())
+    );
+    assert_eq!(log.lines(), ["up last", "stopping last", "stopped last"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_ends_a_start_ends_it_also_while_the_last_stage_comes_up() {
+    for lost in [false, true] {
+        let (log, mut plan) = (Log::default(), Plan::new());
+        let keeper = Arc::new(GuardKeeper::exclusive());
+        let control = Arc::new(OnceLock::<Control>::new());
+        let (asked, losing) = (control.clone(), keeper.clone());
+        plan.builder("last", (), async move |cx: StageContext, ()| {
+            cx.publish_worker(losing.guard());
+            if lost {
+                losing.lose("the lock file was replaced");
+            } else {
+                asked.get().unwrap().stop(StopReason::Signal("SIGTERM"));
+            }
+            Ok(())
+        })
+        .required();
+        let (prepared, handle) = prepare(plan, &log);
+        assert!(control.set(handle).is_ok());
+        let error = prepared.start().await.unwrap_err();
+        let code = if lost { codes::LOCK_LOST } else { codes::STARTUP_INTERRUPTED };
+        assert_eq!(error.primary.error.failure_code(), code);
+        assert_eq!(error.rollback.stopped, ["last"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_failure_while_serving_is_in_the_report_and_the_first_is_the_cause() {
+    let (log, mut plan) = (Log::default(), Plan::new());
+    for (name, why) in [("one", "first"), ("two", "second")] {
+        plan.builder(name, (), async move |cx: StageContext, ()| {
+            #[expect(clippy::disallowed_methods, reason = "what a stage starts outlives its start hook")]
+            tokio::spawn(async move {
+                sleep(secs(1)).await;
+                cx.fail(why.into());
+                cx.fail("said before".into());
+            });
+            Ok(())
+        })
+        .required();
+    }
+    plan.serve((), async |_: ServeContext, ()| {
+        sleep(secs(1)).await;
+        Err("third".into())
+    });
+    let report = start(plan, &log).await.unwrap().wait().await;
+    let said = |failure: &StageFailure| (failure.stage.to_string(), failure.error.to_string());
+    let mut all: Vec<_> = report.failure.iter().chain(&report.also).map(said).collect();
+    assert_eq!(all[0].0, "one", "{all:?}");
+    all.sort();
+    let expected = [("one", "first"), ("serve", "third"), ("two", "second")];
+    assert_eq!(all, expected.map(|(stage, why)| (stage.to_owned(), why.to_owned())));
+    assert!(report.summary.is_complete(), "{:?}", report.summary);
 }

@@ -5,9 +5,9 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
-use super::{Log, Plan, limits, secs, start};
+use super::{Log, Plan, limits, secs, start, start_with};
 use crate::{
     Event, StageContext, StageError, codes,
     engine::{BLOCKING_TICKS, Limits, running::Prepared},
@@ -157,4 +157,25 @@ async fn an_error_that_only_the_request_to_end_brought_is_no_failure_of_its_own(
     assert_eq!(error.primary.error.failure_code(), codes::STAGE_TIMEOUT, "the error says nothing more");
     assert!(error.also.is_empty(), "{:?}", error.also);
     assert_eq!(error.cancelled, ["busy"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_stage_is_promised_time_after_the_end_of_the_whole_start() {
+    let (log, mut plan) = (Log::default(), Plan::new());
+    let first = plan
+        .builder("first", (), async |_: StageContext, ()| {
+            sleep(secs(8)).await;
+            Ok(())
+        })
+        .required();
+    let said = log.clone();
+    plan.builder("second", first, async move |cx: StageContext, _| {
+        said.say(format!("{:?}", cx.deadline() - Instant::now()));
+        Ok(())
+    })
+    .required();
+    let limits = Limits { startup: secs(10), stage: secs(9), ..limits() };
+    let running = start_with(plan, &log, limits).await.unwrap();
+    assert!(running.shutdown("enough").await.is_clean());
+    log.position("2s");
 }

@@ -233,3 +233,29 @@ async fn a_service_checks_itself_once_each_interval_and_drains_only_if_told() {
     assert!(running.shutdown("enough").await.is_clean());
     assert!(drained.lines().is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_service_without_serve_drains_like_any_other() {
+    let (log, mut plan) = (Log::default(), Plan::new());
+    plan.builder("listener", (), up).required();
+    let running = start_with(plan, &log, Limits { drain: secs(5), ..limits() }).await.unwrap();
+    let status = running.status();
+    let began = Instant::now();
+    let (report, ()) = tokio::join!(running.shutdown("enough"), async {
+        sleep(secs(2)).await;
+        assert_eq!(status.phase(), Phase::Draining);
+    });
+    assert!(report.is_clean());
+    assert_eq!(began.elapsed(), secs(5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_finished_by_itself_has_nothing_to_drain() {
+    let (log, mut plan) = (Log::default(), Plan::new());
+    let base = plan.builder("base", (), up).required();
+    plan.serve(base, async |_: ServeContext, _| Ok(()));
+    let running = start_with(plan, &log, Limits { drain: secs(5), ..limits() }).await.unwrap();
+    let began = Instant::now();
+    assert_eq!(running.wait().await.reason, StopReason::Finished);
+    assert_eq!(began.elapsed(), secs(0));
+}

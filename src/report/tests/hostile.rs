@@ -120,7 +120,7 @@ impl Pool {
     fn stop(&mut self) -> StopReport {
         let failure = self.number().is_multiple_of(2).then(|| self.failure());
         let reason = StopReason::Requested(self.text());
-        StopReport { reason, failure, summary: self.summary(), timeline: self.timeline() }
+        StopReport { reason, failure, also: Vec::new(), summary: self.summary(), timeline: self.timeline() }
     }
 
     fn identity(&mut self) -> Identity {

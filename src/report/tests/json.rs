@@ -83,6 +83,7 @@ fn every_kind_of_report_is_what_the_schema_says() {
     let id = identity();
     let timeline = Timeline { stages: vec![times("worker-mode", StageState::Up, 2)], total: ms(2) };
     let stopped = |failure, summary| StopReport {
+        also: Vec::new(),
         reason: StopReason::Signal("SIGTERM"),
         failure,
         summary,

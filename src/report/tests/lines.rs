@@ -54,7 +54,8 @@ fn ready_of_many_stages_lists_the_slowest() {
 fn stopped_is_one_line_with_the_reason_and_the_order() {
     let summary = rolled_back(ms(12), &["tasks", "database", "worker-mode"]);
     let reason = StopReason::Signal("SIGTERM");
-    let mut report = StopReport { reason, failure: None, summary, timeline: timeline(Vec::new()) };
+    let mut report =
+        StopReport { reason, failure: None, also: Vec::new(), summary, timeline: timeline(Vec::new()) };
     assert_eq!(stopped(&report), "STOPPED in 12 ms (SIGTERM): tasks, database, worker-mode\n");
     report.summary.leaked = vec![("database".into(), 2)];
     assert_eq!(

@@ -2,13 +2,13 @@ use super::*;
 use crate::{
     codes,
     contract::{guard::LockLost, outcome::StopReport, state::StopReason},
-    report::failure::stop_failure,
+    report::{Report, failure::stop_failure},
 };
 
 fn stop_report(reason: StopReason, failure: Option<StageFailure>, summary: StopSummary) -> String {
     let timeline = Timeline { stages: Vec::new(), total: ms(740) };
     let identity = identity();
-    let report = StopReport { reason, failure, summary, timeline };
+    let report = StopReport { reason, failure, also: Vec::new(), summary, timeline };
     comparable(&stop_failure(&report, 70, &identity), &identity)
 }
 
@@ -113,4 +113,28 @@ banboard 1.4.2  instance 7f3c19d2  host 4be1c0ffee12  2026-11-20T09:27:52Z
 ================================================================================
 "#,
     );
+}
+
+#[test]
+fn a_service_that_failed_in_several_places_lists_them_all() {
+    let error = |text: &str| StageError::new(codes::TASK_FAILED, text.to_owned());
+    let mut report = StopReport {
+        reason: StopReason::Failed,
+        failure: while_serving("tasks", ms(740), error("no such table")),
+        also: while_serving("feed", ms(741), error("the feed ended")).into_iter().collect(),
+        summary: rolled_back(ms(31), &["tasks", "worker-mode"]),
+        timeline: Timeline { stages: Vec::new(), total: ms(740) },
+    };
+    let identity = identity();
+    let text = stop_failure(&report, 70, &identity);
+    assert!(
+        text.contains("Also failed, independently\n  feed  [task.failed] after 0.74 s: the feed ended\n"),
+        "{text}"
+    );
+    let json = Report::stop_failed(&report, crate::ErrorKind::Software, &identity).json();
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["also"][0]["stage"], "feed");
+    assert_eq!(json["also"][0]["cause"][0], "the feed ended");
+    report.also.clear();
+    assert!(!stop_failure(&report, 70, &identity).contains("Also failed"));
 }

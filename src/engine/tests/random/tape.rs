@@ -34,7 +34,7 @@ pub(super) enum How {
 
 #[derive(Clone, Debug)]
 pub(super) enum Entry {
-    /// A hook began; `cancelled` and `deadline` are what its context said.
+    /// A hook began; `cancelled` is what its context said, `deadline` when its own time is up.
     Began {
         stage: usize,
         what: What,
@@ -90,7 +90,10 @@ impl Tape {
 
     pub(super) fn begin(&self, stage: usize, what: What, cx: Option<&StageContext>) -> Running {
         let cancelled = cx.is_some_and(StageContext::is_cancelled);
-        let deadline = cx.map_or(Duration::MAX, |cx| cx.deadline().duration_since(self.1));
+        let deadline = cx.map_or(Duration::MAX, |cx| {
+            // Its own, which the whole start's may come before.
+            cx.board().own_deadline(cx.id()).duration_since(self.1)
+        });
         self.note(Entry::Began { stage, what, cancelled, deadline });
         Running { tape: self.clone(), stage, what, cx: cx.cloned(), how: None }
     }
