@@ -47,10 +47,12 @@ use crate::{
 /// - A task that fails is started again after 1 s, 2 s, 4 s and so on up to 30 s (and up to as much again by
 ///   chance), five times in a row unless said otherwise; a minute of running begins the row anew.
 /// - A task that is given up keeps the stage unhealthy, or ends the service where it is
-///   [essential](Self::essential_task): everything is stopped in order, and the report names the task.
+///   [essential](Self::essential_task): everything is stopped in order, and the report names the task. While the
+///   service starts it is the same: only an essential task fails the start.
 /// - Of a task that ends again and again, one end is told in 30 s, and the last.
 /// - Nothing is started again once the right to be the only worker is lost.
-/// - A stop cancels all tasks and waits for them. Those that do not end in time are dropped, and named.
+/// - A stop cancels all tasks and waits for them. Those that do not end in time are dropped, and named. One that fails
+///   or panics while it stops makes the stop fail, as a stop hook does: what it was to write may be lost.
 pub struct Tasks<N = ()> {
     name: &'static str,
     /// For the tasks that are added next.
@@ -157,11 +159,21 @@ impl<N: Clone + Send + 'static> Stage for Tasks<N> {
         for task in &handle.tasks {
             task.tell_the_rest();
         }
-        ended
+        let late = handle.tasks.iter().filter_map(|task| task.failed_late());
+        let mut wrong: Vec<StageError> = ended.err().into_iter().chain(late).collect();
+        if wrong.len() <= 1 {
+            return wrong.pop().map_or(Ok(()), Err);
+        }
+        let texts: Vec<_> = wrong.iter().map(ToString::to_string).collect();
+        Err(StageError::new(wrong[0].failure_code(), texts.join("; ")))
     }
 
     async fn health(&self, handle: Arc<TasksHandle>) -> StageResult<()> {
-        let down: Vec<_> = handle.status().iter().filter_map(TaskStatus::complaint).collect();
+        // A check that fails before the service is ready fails the start, and no task but an essential one does that:
+        // whether one ends just before the others are up or just after must not matter.
+        let early = handle.tasks.first().is_some_and(|task| task.is_early());
+        let status = if early { Vec::new() } else { handle.status() };
+        let down: Vec<_> = status.iter().filter_map(TaskStatus::complaint).collect();
         if down.is_empty() {
             Ok(())
         } else {

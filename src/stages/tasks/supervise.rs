@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     codes::{STAGE_FAILED, TASK_FAILED},
-    contract::{event::Event, guard::LockLost},
+    contract::{event::Event, guard::LockLost, state::Phase},
     error::{StageError, StageResult},
     stages::{RunContext, flood::Flood, work::Work},
 };
@@ -83,13 +83,15 @@ pub(super) struct Task {
 struct State {
     status: TaskStatus,
     flood: Flood,
+    /// What it failed with while it stopped.
+    late: Option<StageError>,
 }
 
 impl Task {
     pub(super) fn new(run: RunContext, cut: CancellationToken, policy: Policy) -> Arc<Self> {
         let name = run.name().to_owned().into();
         let status = TaskStatus { name, state: TaskState::Running, restarts: 0, last_error: None };
-        let state = Mutex::new(State { status, flood: Flood::default() });
+        let state = Mutex::new(State { status, flood: Flood::default(), late: None });
         Arc::new(Self { run, cut, policy, state })
     }
 
@@ -153,7 +155,7 @@ impl Task {
     /// Remembers that it ended although nobody asked it to, and tells everyone, unless that was just told.
     fn note_end(&self, error: String, pause: Option<Duration>) {
         let told = {
-            let State { status, flood } = &mut *self.lock();
+            let State { status, flood, .. } = &mut *self.lock();
             status.state = if pause.is_some() { TaskState::Waiting } else { TaskState::GivenUp };
             status.last_error = Some(error.clone());
             if pause.is_some() { flood.failed(&error) } else { Some(flood.untold()) }
@@ -175,12 +177,25 @@ impl Task {
     }
 
     fn end(&self, outcome: StageResult<()>) {
-        let status = &mut self.lock().status;
+        let State { status, late, .. } = &mut *self.lock();
         status.state = TaskState::Ended;
-        if let Err(error) = outcome {
-            tracing::warn!(target: "solostart", task = self.run.name(), %error, "task failed while it was stopped");
-            status.last_error = Some(error.to_string());
-        }
+        let Err(error) = outcome else { return };
+        status.last_error = Some(error.to_string());
+        // A lost right ends the service by itself, and is what the report should say.
+        *late = Some(error).filter(|error| error.find::<LockLost>().is_none());
+    }
+
+    /// What it failed with while it stopped: once.
+    pub(super) fn failed_late(&self) -> Option<StageError> {
+        let error = self.lock().late.take()?;
+        let code = if error.failure_code() == STAGE_FAILED { TASK_FAILED } else { error.failure_code() };
+        let text = format!("task `{}` failed while it was stopped: {error}", self.run.name());
+        Some(StageError::new(code, text))
+    }
+
+    /// Whether the service is still starting.
+    pub(super) fn is_early(&self) -> bool {
+        self.run.stage().board().phase() == Phase::Starting
     }
 
     /// Tells of the ends that were held back, when no more can come.

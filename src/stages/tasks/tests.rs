@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use super::*;
 use crate::{
     codes::{self, TASK_FAILED},
-    contract::event::Event,
+    contract::{board::GaveUp, event::Event, state::Phase},
     stages::testing::{Start, stop_within},
 };
 
@@ -38,8 +38,11 @@ impl Drop for OnDrop {
     }
 }
 
+/// Starts it in a service whose other stages are up.
 async fn up<N: Clone + Send + 'static>(stage: &Tasks<N>, needs: N) -> Arc<TasksHandle> {
-    Arc::new(stage.start(Start::unhurried().cx, needs).await.unwrap())
+    let cx = Start::unhurried().cx;
+    cx.board().set_phase(Phase::Ready);
+    Arc::new(stage.start(cx, needs).await.unwrap())
 }
 
 fn states(handle: &TasksHandle) -> Vec<TaskState> {
@@ -142,7 +145,8 @@ async fn a_minute_of_running_begins_the_row_anew() {
     let handle = up(&stage, runs.clone()).await;
     sleep(Duration::from_secs(3600)).await;
     assert!(runs.get() > 50, "{}", runs.get());
-    stage.stop(handle, stop_within(Duration::from_secs(200))).await.unwrap();
+    let error = stage.stop(handle, stop_within(Duration::from_secs(200))).await.unwrap_err();
+    assert_eq!(error.to_string(), "task `rare` failed while it was stopped: now and then");
 }
 
 #[tokio::test(start_paused = true)]
@@ -234,7 +238,8 @@ async fn an_essential_task_that_is_given_up_ends_the_service_with_its_own_error(
     );
     let (start, runs) = (Start::unhurried(), Count::default());
     let _handle = stage.start(start.cx.clone(), runs.clone()).await.unwrap();
-    let (id, error) = start.cx.board().failed().await;
+    start.cx.board().failed().await;
+    let GaveUp { stage: id, error, .. } = start.cx.board().gave_up().remove(0);
     assert_eq!((id, runs.get()), (start.cx.id(), 2));
     assert_eq!((error.failure_code(), error.error_kind()), (codes::STAGE_DATA, ErrorKind::Data));
     assert_eq!((error.to_string().as_str(), error.facts()[0].value.as_str()), ("no such table", "vital"));
@@ -252,7 +257,8 @@ async fn an_essential_task_ends_the_service_however_it_ends() {
         let stage = Tasks::new().restarts(0).essential_task("vital", move |_, (): ()| async move { way() });
         let start = Start::unhurried();
         let _handle = stage.start(start.cx.clone(), ()).await.unwrap();
-        let (_, error) = start.cx.board().failed().await;
+        start.cx.board().failed().await;
+        let error = start.cx.board().gave_up().remove(0).error;
         assert_eq!((error.failure_code(), error.to_string().as_str()), (code, says));
     }
 }
@@ -297,4 +303,73 @@ async fn a_task_that_blocks_its_thread_is_named_and_does_not_keep_the_stop() {
     let error = stage.stop(handle, stop_within(Duration::from_millis(500))).await.unwrap_err();
     assert_eq!(error.to_string(), "tasks that did not end in time and block their thread: blocking");
     drop(release);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_fails_or_panics_while_it_stops_makes_the_stop_fail() {
+    type Ended = fn() -> StageResult<()>;
+    let ways: [(Ended, _, &str); 2] = [
+        (|| Err("flush failed: disk full".into()), TASK_FAILED, "flush failed: disk full"),
+        (|| panic!("on purpose"), codes::STAGE_PANICKED, "panicked: on purpose"),
+    ];
+    for (way, code, says) in ways {
+        let stage =
+            Tasks::new().task("calm", until_cancelled).task("writer", move |cx: RunContext, _| async move {
+                cx.cancelled().await;
+                way()
+            });
+        let handle = up(&stage, Count::default()).await;
+        let error = stage.stop(handle.clone(), stop_within(Duration::from_secs(10))).await.unwrap_err();
+        assert_eq!(error.to_string(), format!("task `writer` failed while it was stopped: {says}"));
+        assert_eq!(error.failure_code(), code);
+        assert_eq!(states(&handle), [TaskState::Ended; 2]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_task_that_does_not_end_well_is_named() {
+    let fails = async |cx: RunContext, (): ()| {
+        cx.cancelled().await;
+        Err(StageError::from("disk full"))
+    };
+    let stage = Tasks::new()
+        .task("one", fails)
+        .task("two", fails)
+        .task("stubborn", async |_: RunContext, (): ()| std::future::pending().await);
+    let handle = up(&stage, ()).await;
+    let error = stage.stop(handle, stop_within(Duration::from_secs(4))).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "tasks that did not end in time and were dropped: stubborn; task `one` failed while it was stopped: disk \
+         full; task `two` failed while it was stopped: disk full"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_was_told_that_the_right_is_lost_fails_no_stop() {
+    let stage = Tasks::new().task("writer", async |cx: RunContext, (): ()| {
+        cx.cancelled().await;
+        cx.worker().check()?;
+        Ok(())
+    });
+    let start = Start::unhurried();
+    let handle = Arc::new(stage.start(start.cx.clone(), ()).await.unwrap());
+    tokio::task::yield_now().await;
+    start.worker.lose("the lock file was replaced");
+    stage.stop(handle, stop_within(Duration::from_secs(1))).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_ends_before_the_others_are_up_is_started_again_as_one_that_ends_later() {
+    let stage = Tasks::new().task("broken", async |_, (): ()| Err(StageError::from("not yet")));
+    let start = Start::unhurried();
+    let handle = Arc::new(stage.start(start.cx.clone(), ()).await.unwrap());
+    while states(&handle) != [TaskState::Waiting] {
+        tokio::task::yield_now().await;
+    }
+    stage.health(handle.clone()).await.unwrap();
+    start.cx.board().set_phase(Phase::Ready);
+    let error = stage.health(handle.clone()).await.unwrap_err();
+    assert_eq!(error.to_string(), "task `broken` failed and will be started again: not yet");
+    stage.stop(handle, stop_within(Duration::from_secs(1))).await.unwrap();
 }
