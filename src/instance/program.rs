@@ -156,7 +156,7 @@ mod tests {
                 if killed {
                     OtherProcess::working(&config.data_dir).kill();
                 } else {
-                    work(&config).unwrap().release().unwrap();
+                    work(&config).unwrap().release(std::time::Instant::now()).unwrap();
                 }
                 let locker = Locker::new(how, &config.lock_path);
                 let seen = status(&config).unwrap();
@@ -167,7 +167,7 @@ mod tests {
                 assert!(refused.to_string().contains("`flock` has the lock file"), "{about}");
                 assert_eq!(seen.verdict, Verdict::Busy, "{about}");
                 drop(locker);
-                reacquire(&config).release().unwrap();
+                reacquire(&config).release(std::time::Instant::now()).unwrap();
             }
         }
     }

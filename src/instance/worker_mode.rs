@@ -5,7 +5,7 @@ use std::{
     fmt,
     path::{Path, PathBuf},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use uuid::Uuid;
@@ -201,15 +201,16 @@ impl HeldWorker {
     }
 
     /// Gives up the right: ends the guards, frees the lease, whose row keeps its token, then the lock, whose
-    /// file stays without a holder. Blocks for as long as writing to the files takes.
+    /// file stays without a holder. Blocks for as long as writing to the files takes, and where the lease cannot be
+    /// freed, tries again until `until`.
     ///
     /// # Errors
     /// The lease could not be freed, or the holder's description not be removed. The lock is given back all
     /// the same, and with it the next instance on this machine takes the lease.
-    pub(crate) fn release(self) -> StageResult<()> {
+    pub(crate) fn release(self, until: Instant) -> StageResult<()> {
         let Self { heartbeat, lease, data, lock, lease_path, .. } = self;
         drop(heartbeat);
-        let lease = lease.release().map_err(|error| failure(&error, &lease_path));
+        let lease = lease.release(until).map_err(|error| failure(&error, &lease_path));
         drop(data);
         lock.release().and(lease)
     }

@@ -1,7 +1,7 @@
 //! In place of the lock in a program that was built without one. Nothing in here can be mistaken for a lock
 //! that is held: neither type has a value.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use super::{Startup, WorkerMode};
 use crate::{
@@ -23,7 +23,7 @@ impl Held {
         match *self {}
     }
 
-    pub(super) fn release(self) -> StageResult<()> {
+    pub(super) fn release(self, _until: Instant) -> StageResult<()> {
         match self {}
     }
 }

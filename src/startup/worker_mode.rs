@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use super::lock::{self, Held, Lock};
 use crate::{
     contract::{
-        context::StageContext,
+        context::{StageContext, StopContext},
         guard::{GuardKeeper, WorkerGuard},
         needs::Handle,
     },
@@ -71,10 +71,10 @@ pub(super) fn add(plan: &mut Plan, taking: Taking, process: InstanceId) -> Handl
         cx.publish_worker(guard.clone());
         Ok(WorkerLock { guard, held: Mutex::new(held) })
     })
-    .stop(async |lock: Arc<WorkerLock>, _cx| {
+    .stop(async |lock: Arc<WorkerLock>, cx: StopContext| {
         let held = lock.held.lock().unwrap_or_else(PoisonError::into_inner).take();
         match held {
-            Some(held) => tokio::task::spawn_blocking(move || held.release()).await?,
+            Some(held) => tokio::task::spawn_blocking(move || held.release(cx.deadline().into_std())).await?,
             None => Ok(()),
         }
     })

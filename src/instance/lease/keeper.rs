@@ -8,7 +8,7 @@ use std::{
         mpsc::{self, Receiver, RecvTimeoutError, Sender},
     },
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -23,6 +23,9 @@ use crate::{
 /// Which part of the interval between two renewals is waited before one that failed is tried again.
 const RETRY: u32 = 6;
 
+/// How long to wait before a lease that could not be given back is tried again.
+const PAUSE: Duration = Duration::from_millis(100);
+
 /// Keeps a lease until it is released or dropped, and ends the right when it cannot.
 ///
 /// It goes on renewing after the right was lost for another reason, such as a deleted lock file: until the
@@ -34,6 +37,8 @@ pub(crate) struct LeaseKeeper {
     running: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
     limit: Option<Limit>,
+    /// The longest that the store may take for one call.
+    attempt: Duration,
 }
 
 impl LeaseKeeper {
@@ -56,6 +61,7 @@ impl LeaseKeeper {
             running: None,
             thread: None,
             limit: Some(Limit::watch(Arc::clone(&keeper))?),
+            attempt: times.attempt,
         };
         raise_on_demand(&lease, &keeper);
         let (running, ended) = mpsc::channel();
@@ -68,15 +74,16 @@ impl LeaseKeeper {
         Ok(kept)
     }
 
-    /// Ends the right, and gives the lease back.
+    /// Ends the right, and gives the lease back. Where that fails it is tried again until `until`, or until this process
+    /// must have ended: a lease that stays keeps the next instance waiting.
     ///
     /// # Errors
     /// It cannot be told whether the lease was given back. If not, it expires.
-    pub(crate) fn release(mut self) -> Result<(), StoreError> {
-        self.end()
+    pub(crate) fn release(mut self, until: Instant) -> Result<(), StoreError> {
+        self.end(until)
     }
 
-    fn end(&mut self) -> Result<(), StoreError> {
+    fn end(&mut self, until: Instant) -> Result<(), StoreError> {
         // Guards go first: nobody may act on a right that is being given up.
         self.keeper.give_back();
         self.running = None;
@@ -85,7 +92,16 @@ impl LeaseKeeper {
             // A panic in the thread was already made known as a loss.
             let _panicked = thread.join();
         }
-        let released = lock(&self.lease).release();
+        let left = self.keeper.guard().until_hard_limit().unwrap_or_default();
+        let until = until.min(Instant::now() + left);
+        let released = loop {
+            let released = lock(&self.lease).release();
+            // A try that could end too late is not begun.
+            if released.is_ok() || Instant::now() + 2 * PAUSE + self.attempt >= until {
+                break released;
+            }
+            thread::sleep(PAUSE);
+        };
         self.keeper.retire();
         released
     }
@@ -94,7 +110,7 @@ impl LeaseKeeper {
 impl Drop for LeaseKeeper {
     fn drop(&mut self) {
         // Dropping is for paths that have an error already; `release` reports this one.
-        let _stays_until_it_expires = self.end();
+        let _stays_until_it_expires = self.end(Instant::now());
     }
 }
 

@@ -110,7 +110,7 @@ impl Lease {
     /// Gives the lease back, if it still is ours. The row keeps its token.
     ///
     /// # Errors
-    /// It cannot be told whether it was given back.
+    /// It cannot be told whether it was given back; it can be tried again.
     pub(super) fn release(&mut self) -> Result<(), StoreError> {
         if !std::mem::take(&mut self.held) {
             return Ok(());
@@ -118,7 +118,12 @@ impl Lease {
         match self.store.verify() {
             // There is nothing that anybody could be given.
             Err(StoreError::Changed(_)) => Ok(()),
-            Ok(()) | Err(_) => self.store.release(&self.claim, Now::read()).map(drop),
+            Ok(()) | Err(_) => {
+                let released = self.store.release(&self.claim, Now::read());
+                // It may still be ours. To give back twice what was given back once does nothing.
+                self.held = released.is_err();
+                released.map(drop)
+            }
         }
     }
 }

@@ -53,7 +53,7 @@ fn what_was_given_back_is_free_and_keeps_its_token() {
     let config = config(&dir);
     let held = acquire(&config).unwrap();
     let token = held.guard().token().get();
-    held.release().unwrap();
+    held.release(std::time::Instant::now()).unwrap();
     let seen = status(&config).unwrap();
     assert_eq!(seen.verdict, Verdict::Free);
     assert_eq!((seen.lease.state, seen.lease.token, seen.highest_token), ("free", Some(token), token));

@@ -30,7 +30,7 @@ fn one_worker_holds_and_a_second_is_refused_until_it_is_released() {
     assert_eq!(code(&config(&dir)), "lock.held");
     assert_eq!(guard.check(), Ok(()));
 
-    first.release().unwrap();
+    first.release(Instant::now()).unwrap();
     assert!(guard.check().is_err(), "a guard outlived its lock");
     assert!(lock.file.exists());
     assert_eq!(reacquire(&config(&dir)).lock().lock_uuid, lock.lock_uuid);
@@ -48,7 +48,7 @@ fn a_file_that_the_application_protects_is_had_by_one_worker_whatever_its_lock_f
     let refused = second.guard().protect_blocking(&queue).unwrap_err();
     assert_eq!(crate::instance::testing::code(&refused), "lock.held");
 
-    first.release().unwrap();
+    first.release(Instant::now()).unwrap();
     second.guard().protect_blocking(&queue).unwrap();
     assert!(guard.protect_blocking(&queue).is_err(), "a guard outlived its right");
 

@@ -1,4 +1,4 @@
-use std::{future::Future, time::Instant};
+use std::future::Future;
 
 use super::*;
 use crate::{
@@ -68,14 +68,14 @@ fn a_lease_that_is_renewed_lasts_longer_than_one_renewal_allows() {
     assert!(guard.until_hard_limit().unwrap() + (boot_time() - start) > first);
     assert_eq!(guard.check(), Ok(()));
     assert_eq!(guard.token().get(), row.version.token);
-    kept.release().unwrap();
+    kept.release(Instant::now()).unwrap();
 }
 
 #[test]
 fn release_ends_the_guards_and_leaves_a_row_without_a_holder_and_nothing_to_be_ended_for() {
     let (kept, guard, store) = kept(idle());
     let token = guard.token().get();
-    kept.release().unwrap();
+    kept.release(Instant::now()).unwrap();
     let row = store.state().row.clone().unwrap();
     assert_eq!((row.holder, row.version.token), (None, token));
     assert_eq!(guard.check().unwrap_err().reason, "it was given back");
@@ -127,7 +127,7 @@ fn a_store_that_fails_is_tried_until_the_right_ends_and_the_reason_says_why() {
     // The process must end when nothing was renewed for long enough, whatever it does meanwhile.
     thread::sleep(guard.until_hard_limit().unwrap() + Duration::from_millis(1));
     assert!(guard.hard_limit_passed());
-    assert!(kept.release().is_err());
+    assert!(kept.release(Instant::now()).is_err());
     assert!(!guard.hard_limit_passed());
 }
 
@@ -174,7 +174,7 @@ fn the_lease_is_renewed_until_the_service_has_stopped_even_if_the_right_was_lost
     let row = renewed_past(&store, 0);
     renewed_past(&store, row.version.seq + 2);
     assert_eq!(lost(&keeper.guard()), "the lock file was removed");
-    kept.release().unwrap();
+    kept.release(Instant::now()).unwrap();
 }
 
 #[test]
@@ -259,14 +259,14 @@ fn nothing_is_written_any_more_to_a_lease_that_was_damaged() {
     assert!(lost(&guard).contains("has 2 names"));
     std::fs::remove_file(dir.path().join("second")).unwrap();
     let before = row();
-    kept.release().unwrap();
+    kept.release(Instant::now()).unwrap();
     assert_eq!(row(), before);
 
     // Nor is it given back to people who could not find it, when that is the first to notice.
     let (kept, _guard) = keep_with(SqliteStore::open(&path, secs(1)).unwrap(), idle());
     let before = row();
     std::fs::hard_link(&path, dir.path().join("second")).unwrap();
-    kept.release().unwrap();
+    kept.release(Instant::now()).unwrap();
     std::fs::remove_file(dir.path().join("second")).unwrap();
     assert_eq!(row(), before);
 }
@@ -281,7 +281,42 @@ fn a_program_that_keeps_the_lease_to_itself_ends_the_right_in_time() {
     shell.execute_batch("BEGIN IMMEDIATE").unwrap();
     assert_eq!(lost(&guard), "it was not renewed in time: the lease is locked by another program");
     shell.execute_batch("ROLLBACK").unwrap();
-    kept.release().unwrap();
+    kept.release(Instant::now()).unwrap();
     let row = SqliteStore::look(&path, NAME, secs(1)).unwrap().unwrap();
     assert_eq!(row.holder, None);
+}
+
+#[test]
+fn a_lease_that_cannot_be_given_back_at_once_is_tried_again_until_the_time_is_up() {
+    for answers_are_lost in [false, true] {
+        let rarely = Timings::new(Some(secs(3600)), Some(secs(30))).unwrap();
+        let (kept, _guard, store) = kept(rarely);
+        {
+            let mut state = store.state();
+            state.failing = Some(StoreError::Busy);
+            state.answers_are_lost = answers_are_lost;
+        }
+        let calls = store.state().calls;
+        let recovering = store.clone();
+        let recovers = thread::spawn(move || {
+            let deadline = Instant::now() + secs(30);
+            while recovering.state().calls < calls + 2 {
+                assert!(Instant::now() < deadline, "it was not tried again");
+                thread::sleep(Duration::from_millis(1));
+            }
+            recovering.state().failing = None;
+        });
+        kept.release(Instant::now() + secs(3600)).unwrap();
+        recovers.join().unwrap();
+        assert_eq!(store.state().row.as_ref().unwrap().holder, None);
+    }
+}
+
+#[test]
+fn a_lease_that_cannot_be_given_back_keeps_nobody_longer_than_its_time() {
+    let (kept, _guard, store) = kept(times());
+    store.state().failing = Some(StoreError::Busy);
+    let began = Instant::now();
+    assert_eq!(kept.release(began + times().attempt + Duration::from_millis(500)), Err(StoreError::Busy));
+    assert!(began.elapsed() < secs(20), "{:?}", began.elapsed());
 }

@@ -31,7 +31,7 @@ fn a_worker_holds_both_and_gives_both_back_in_the_reverse_order() {
     let row = lease(&config).unwrap();
     assert_eq!(row.holder.as_deref(), Some(config.instance.to_string().as_str()));
     assert_eq!(row.version.token, held.guard().token().get());
-    held.release().unwrap();
+    held.release(Instant::now()).unwrap();
     let left = lease(&config).unwrap();
     assert_eq!((left.holder, left.version.token), (None, row.version.token));
     let again = reacquire(&config);
@@ -58,7 +58,7 @@ fn kill_9_is_taken_over_from_at_once_and_the_token_rises() {
         assert!(held.lock().took_over.unwrap().ends_with("its file lock is free"));
         token = held.guard().token().get();
         assert!(token > row.version.token);
-        held.release().unwrap();
+        held.release(Instant::now()).unwrap();
     }
 }
 
@@ -118,7 +118,7 @@ fn the_lease_outlives_a_deleted_lock_file_until_the_worker_has_stopped() {
     let second = WorkerConfig { instance: InstanceId::mint(), ..self::config(&dir) };
     assert_eq!(code(&second), "lock.held");
     let token = first.guard().token();
-    first.release().unwrap();
+    first.release(Instant::now()).unwrap();
     assert!(reacquire(&second).guard().token() > token);
 }
 
@@ -148,7 +148,7 @@ fn a_deleted_lease_ends_the_right_and_the_next_start_makes_a_new_one() {
     let token = held.guard().token();
     fs::remove_file(held.lock().lease).unwrap();
     assert_eq!(lost(&held), "the lease file shop.lease.db was removed");
-    held.release().unwrap();
+    held.release(Instant::now()).unwrap();
     assert!(reacquire(&config).guard().token() > token);
 }
 
@@ -162,7 +162,7 @@ fn a_wait_ends_when_the_other_one_goes() {
         scope.spawn(|| sender.send(acquire(&waiting).map(|held| held.guard().token())).unwrap());
         assert!(receiver.recv_timeout(Duration::from_millis(100)).is_err(), "it did not wait");
         let token = first.guard().token();
-        first.release().unwrap();
+        first.release(Instant::now()).unwrap();
         let second = receiver.recv_timeout(Duration::from_secs(30)).unwrap().unwrap();
         assert!(second > token);
     });
@@ -191,7 +191,7 @@ fn a_wait_that_is_cancelled_holds_nothing() {
     assert_eq!(code(&cancelled()), "startup.interrupted");
     drop(somebody);
     // Cancelled or not, what is free is taken without a wait.
-    reacquire(&cancelled()).release().unwrap();
+    reacquire(&cancelled()).release(Instant::now()).unwrap();
 }
 
 #[test]
@@ -212,19 +212,19 @@ fn an_observation_that_is_cancelled_gives_the_lock_back() {
 fn a_lease_that_lost_its_log_or_came_from_a_backup_still_has_growing_tokens() {
     let dir = tempfile::tempdir().unwrap();
     let config = config(&dir);
-    acquire(&config).unwrap().release().unwrap();
+    acquire(&config).unwrap().release(Instant::now()).unwrap();
     let file = path_beside(&config.lock_path);
     let backup = fs::read(&file).unwrap();
     let held = reacquire(&config);
     let token = held.guard().token();
-    held.release().unwrap();
+    held.release(Instant::now()).unwrap();
     let remove =
         |suffix: &str| fs::remove_file(config.data_dir.join(format!("shop.lease.db{suffix}"))).unwrap();
     remove("-wal");
     let second = reacquire(&config);
     assert!(second.guard().token() > token);
     let token = second.guard().token();
-    second.release().unwrap();
+    second.release(Instant::now()).unwrap();
     fs::write(&file, backup).unwrap();
     assert!(reacquire(&config).guard().token() > token);
 }
@@ -240,7 +240,7 @@ fn a_forged_memory_costs_nothing_and_is_healed_and_a_forged_row_costs_one_start(
     let held = reacquire(&config);
     let token = held.guard().token().get();
     assert!(token < 1 << 55, "it followed the memory: {token}");
-    held.release().unwrap();
+    held.release(Instant::now()).unwrap();
     let lock = relock(&config.lock_path);
     assert_eq!(lock.highest_token, token);
     drop(lock);
