@@ -170,6 +170,9 @@ impl Plan {
         F: FnOnce(ServeContext, N::Values) -> Fut + Send + 'static,
         Fut: Future<Output = StageResult<()>> + Send + 'static,
     {
+        if self.serve.is_some() {
+            self.problems.push(GraphProblem::SecondServe);
+        }
         let mut keys = Vec::new();
         needs.keys(&mut keys);
         self.refuse_foreign(&"serve".into(), &keys);
@@ -325,13 +328,14 @@ where
     }
 
     /// How long all attempts together may take, from when the prerequisites are up. The environment's
-    /// `<P>_STAGE_TIMEOUT_<STAGE>` goes before it.
+    /// `<P>_STAGE_TIMEOUT_<STAGE>` goes before it. Zero is a problem of the graph: nothing starts in no time.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.spec.timeout = Some(timeout);
         self
     }
 
-    /// The longest that the stop hook may take, if that is less than its slice of the budget.
+    /// The longest that the stop hook may take, if that is less than its slice of the budget. Zero is a problem of the
+    /// graph.
     pub fn stop_timeout(mut self, timeout: Duration) -> Self {
         self.spec.stop_timeout = Some(timeout);
         self
@@ -362,6 +366,11 @@ where
 
     fn add(self, optional: bool) -> StageKey {
         let Self { plan, name, start, mut spec, .. } = self;
+        for (limit, what) in [(spec.timeout, "start"), (spec.stop_timeout, "stop")] {
+            if limit.is_some_and(|limit| limit.is_zero()) {
+                plan.problems.push(GraphProblem::NoTime(name.clone(), what));
+            }
+        }
         let mut keys = std::mem::take(&mut plan.after);
         let order = keys.len();
         start.needs.keys(&mut keys);

@@ -43,6 +43,10 @@ pub(crate) enum GraphProblem {
     InvalidName(String),
     #[error("stage `{0}` needs a stage of another start-up")]
     ForeignHandle(StageName),
+    #[error("`serve` is called twice; a service has one: join both in it")]
+    SecondServe,
+    #[error("stage `{0}` is given no time to {1}")]
+    NoTime(StageName, &'static str),
     #[error("the stages wait for each other: {}", .0.join(" -> "))]
     Cycle(Vec<String>),
 }

@@ -7,6 +7,7 @@ use std::{fmt::Display, net::SocketAddr, ops::RangeInclusive, path::PathBuf};
 
 use super::{invisible::Unseen, problems::Fault, secret::Secret};
 
+pub(crate) use duration::SOME_TIME;
 pub(super) use duration::duration;
 pub(super) use url::url;
 pub use url::{HttpUrl, InvalidUrl};

@@ -20,6 +20,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+pub(crate) use forms::SOME_TIME;
 pub use forms::{HttpUrl, InvalidUrl};
 pub use problems::{EnvProblem, EnvProblems, EnvWarning};
 pub use secret::Secret;

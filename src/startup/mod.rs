@@ -11,6 +11,7 @@ use crate::{
         event::{Event, EventSink},
         needs::{Handle, Take},
         outcome::{StageFailure, StartupError},
+        panic::contain,
         stage::Stage,
     },
     engine::{
@@ -18,7 +19,7 @@ use crate::{
         plan::{Plan, StageBuilder, StartHook},
         running::{Prepared, Running, broken},
     },
-    error::StageResult,
+    error::{StageError, StageResult},
     graph::{GraphProblem, StageName},
     ids::{InstanceId, is_stage_name},
     settings::{Env, EnvProblems, EnvWarning, paths::data_dir},
@@ -27,6 +28,8 @@ use crate::{
 mod config;
 #[cfg_attr(not(feature = "single-worker"), path = "no_lock.rs")]
 mod lock;
+#[cfg(test)]
+mod tests;
 mod worker_mode;
 
 pub(crate) use lock::Lock;
@@ -184,9 +187,16 @@ impl Startup {
     }
 
     /// Is told of every event, between two steps of the engine, or of whatever else it happens to: it must
-    /// return quickly.
+    /// return quickly. Of several all are told, in the order in which they were added; one that panics keeps no other
+    /// from hearing.
     pub fn on_event(&mut self, sink: impl Fn(&Event) + Send + Sync + 'static) -> &mut Self {
-        self.sink = Some(Arc::new(sink));
+        self.sink = Some(match self.sink.take() {
+            None => Arc::new(sink),
+            Some(before) => Arc::new(move |event| {
+                let _unheard = contain(|| before(event));
+                sink(event);
+            }),
+        });
         self
     }
 
@@ -287,7 +297,8 @@ impl Startup {
         self.plan.builder(name, needs, start)
     }
 
-    /// What runs once every required stage is up and healthy. When it returns, the service stops.
+    /// What runs once every required stage is up and healthy. When it returns, the service stops. A service has one: a
+    /// second call is a problem of the graph, and the start is refused.
     pub fn serve<N, F, Fut>(&mut self, needs: N, serve: F)
     where
         N: Take,
@@ -300,7 +311,8 @@ impl Startup {
     /// Starts the service, and returns when it is ready, or rolled back.
     ///
     /// There are no signal handlers, no watchdog thread and no printed report: [`run`](crate::run()) has
-    /// them. It must be called inside a tokio runtime.
+    /// them. It must be called inside a tokio runtime with timers, which
+    /// [`enable_time`](tokio::runtime::Builder::enable_time) and `enable_all` give it.
     ///
     /// # Cancel safety
     /// The start rolls back on its own when the future is dropped.
@@ -308,7 +320,9 @@ impl Startup {
     /// # Errors
     /// Why the service could not start, and what became of what had been started.
     pub async fn start(self) -> Result<Running, Box<StartupError>> {
-        self.prepare()?.prepared.start().await
+        let ready = self.prepare()?;
+        require_runtime().map_err(|missing| broken("runtime", missing))?;
+        ready.prepared.start().await
     }
 
     pub(crate) fn instance(&self) -> InstanceId {
@@ -363,6 +377,23 @@ impl Configured {
         let prepared = Prepared::new(startup.plan, limits, startup.sink.take())?.within(span);
         Ok(Ready { prepared, limits, warnings, notes, lock, worker: startup.worker })
     }
+}
+
+/// What every limit of the engine rests on: without it, the engine's own task would panic.
+fn require_runtime() -> StageResult<()> {
+    if tokio::runtime::Handle::try_current().is_err() {
+        return Err(StageError::from("the start does not run in a tokio runtime")
+            .hint(
+                "For its developers: await `Startup::start` inside `#[tokio::main]` or `Runtime::block_on`.",
+            )
+            .fatal());
+    }
+    // Tokio answers this question with a panic, and in no other way.
+    contain(|| drop(tokio::time::sleep(std::time::Duration::ZERO))).map_err(|_no_timers| {
+        StageError::from("the tokio runtime that the start runs in has no timers")
+            .hint("For its developers: call `enable_time()` or `enable_all()` on the runtime's `Builder`.")
+            .fatal()
+    })
 }
 
 impl fmt::Debug for Startup {

@@ -34,15 +34,12 @@ use crate::{
 pub struct EventSpy(Arc<Mutex<Vec<Event>>>);
 
 impl EventSpy {
-    /// Records from now on. A listener that was set with [`Startup::on_event`] before is told as well.
+    /// Records from now on. Listeners that were set with [`Startup::on_event`] are told as well.
     pub fn attach(startup: &mut Startup) -> Self {
         let spy = Self::default();
-        let (record, before) = (spy.clone(), startup.sink.take());
+        let record = spy.clone();
         startup.on_event(move |event| {
             record.0.lock().unwrap_or_else(PoisonError::into_inner).push(event.clone());
-            if let Some(before) = &before {
-                before(event);
-            }
         });
         spy
     }

@@ -1,6 +1,6 @@
 //! Durations with a unit: `250ms`, `15s`, `1m30s`.
 
-use std::{fmt::Write, time::Duration};
+use std::{fmt::Write, ops::RangeInclusive, time::Duration};
 
 use super::{Fault, Form};
 
@@ -9,6 +9,10 @@ const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), 
 
 /// One leap year. Adding a longer time to a clock could overflow, which panics.
 const LONGEST_MS: u64 = 366 * 24 * 3_600_000;
+
+/// Every duration but none at all, for settings that zero would make useless.
+pub(crate) const SOME_TIME: RangeInclusive<Duration> =
+    Duration::from_millis(1)..=Duration::from_millis(LONGEST_MS);
 
 pub(in crate::settings) fn duration() -> Form<Duration> {
     Form::plain("a duration such as 500ms, 30s or 1m30s", Duration::ZERO, parse, show)

@@ -40,7 +40,7 @@ use crate::{
         stage::Stage,
     },
     error::{StageError, StageResult},
-    settings::{Env, paths::data_dir},
+    settings::{Env, SOME_TIME, paths::data_dir},
     stages::in_flight::soft_deadline,
 };
 
@@ -193,10 +193,10 @@ impl<K, V, N> Cache<K, V, N> {
             .integer(1..=u64::MAX)
             .default(self.room.capacity);
         let to_live = var("TIME_TO_LIVE").describe("How long an entry is kept.").example("1h");
-        self.time_to_live = to_live.duration().optional().or(self.time_to_live);
+        self.time_to_live = to_live.duration().within(SOME_TIME).optional().or(self.time_to_live);
         let to_idle =
             var("TIME_TO_IDLE").describe("How long an entry is kept that nobody uses.").example("30m");
-        self.time_to_idle = to_idle.duration().optional().or(self.time_to_idle);
+        self.time_to_idle = to_idle.duration().within(SOME_TIME).optional().or(self.time_to_idle);
         self.warm_up_limit = var("WARM_UP_LIMIT")
             .describe("How long the start waits for the cache to be filled.")
             .example("30s")
