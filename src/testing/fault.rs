@@ -23,6 +23,9 @@ use crate::{
 pub enum Fault {
     /// The start hook is not called; an error comes in its place.
     Error,
+    /// The first attempt errs as with [`Error`](Self::Error), and later ones are the hook's own: a stage that tries
+    /// again comes up.
+    ErrorFirst,
     /// The start hook is not called; a panic comes in its place.
     Panic,
     /// The start hook is not called; nothing ever comes in its place.
@@ -44,8 +47,9 @@ pub enum Fault {
 
 impl Fault {
     /// Every fault.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Error,
+        Self::ErrorFirst,
         Self::Panic,
         Self::Hang,
         Self::ErrorAtEnd,
@@ -58,7 +62,12 @@ impl Fault {
 
     fn apply(self, spec: &mut Spec) {
         match self {
-            Self::Error | Self::Panic | Self::Hang | Self::ErrorAtEnd | Self::LateSuccess => {
+            Self::Error
+            | Self::ErrorFirst
+            | Self::Panic
+            | Self::Hang
+            | Self::ErrorAtEnd
+            | Self::LateSuccess => {
                 let inner = spec.start.take();
                 spec.start = inner.map(|inner| -> Box<dyn Start> { Box::new(Faulty { inner, fault: self }) });
             }
@@ -88,9 +97,12 @@ impl Fault {
         match self {
             Self::Panic | Self::StopPanic => panic!("{self}"),
             Self::Hang | Self::StopHang => pending().await,
-            Self::Error | Self::ErrorAtEnd | Self::LateSuccess | Self::Unhealthy | Self::StopError => {
-                Err(self.error())
-            }
+            Self::Error
+            | Self::ErrorFirst
+            | Self::ErrorAtEnd
+            | Self::LateSuccess
+            | Self::Unhealthy
+            | Self::StopError => Err(self.error()),
         }
     }
 
@@ -119,6 +131,7 @@ impl Start for Faulty {
     fn attempt(&mut self, cx: StageContext) -> Option<BoxFuture<'static, StageResult<Output>>> {
         let fault = self.fault;
         match fault {
+            Fault::ErrorFirst if cx.attempt() > 1 => self.inner.attempt(cx),
             Fault::ErrorAtEnd => {
                 let real = self.inner.attempt(cx)?;
                 Some(Box::pin(async move {
@@ -134,7 +147,7 @@ impl Start for Faulty {
                     Ok(output)
                 }))
             }
-            Fault::Error | Fault::Panic | Fault::Hang => Some(Box::pin(fault.happen())),
+            Fault::Error | Fault::ErrorFirst | Fault::Panic | Fault::Hang => Some(Box::pin(fault.happen())),
             // Faults of other hooks: `apply` wraps no start hook for them.
             Fault::Unhealthy | Fault::StopError | Fault::StopPanic | Fault::StopHang => {
                 self.inner.attempt(cx)

@@ -107,7 +107,7 @@ fn in_real_time_each_fault_is_played_once_with_what_belongs_to_its_start() {
     let seen = Mutex::new(Vec::new());
     for_each_single_fault_in_real_time(threaded, |played, released| {
         let began = played.spy.lines().contains(&"starting reader".to_owned());
-        let replaced = matches!(played.fault, Fault::Error | Fault::Panic | Fault::Hang);
+        let replaced = matches!(played.fault, Fault::Error | Fault::ErrorFirst | Fault::Panic | Fault::Hang);
         let opened = began && !(replaced && played.stage == "reader");
         assert_eq!(released.load(Ordering::Relaxed), u32::from(opened), "{played}");
         seen.lock().unwrap().push((played.stage.clone(), played.fault));
@@ -205,4 +205,28 @@ async fn the_assertions_fail_where_they_should() {
 #[should_panic(expected = "no stage is named `databse`; there are worker-mode, database, cache, pages")]
 fn a_fault_in_a_stage_that_does_not_exist_is_refused() {
     shop(&Arc::default()).inject(&FaultPlan::new().with("databse", Fault::Error));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fault_that_passes_fails_the_first_attempt_alone() {
+    for attempts in [1, 2] {
+        let mut startup = empty();
+        startup
+            .stage("database", (), async |cx: StageContext, ()| Ok(cx.attempt()))
+            .retry(attempts)
+            .required();
+        let spy = EventSpy::attach(&mut startup);
+        startup.inject(&FaultPlan::new().with("database", Fault::ErrorFirst));
+        match startup.start().await {
+            Ok(running) => {
+                assert_eq!(attempts, 2);
+                spy.assert_sequence(&["retrying database", "up database", "ready"]);
+                assert!(running.shutdown("enough").await.is_clean());
+            }
+            Err(error) => {
+                assert_eq!(attempts, 1);
+                assert_eq!(error.primary.error.to_string(), "injected fault: ErrorFirst");
+            }
+        }
+    }
 }
