@@ -139,12 +139,15 @@ impl Cell {
     }
 
     pub(crate) fn push_undo(&self, undo: Undo) {
-        let undos = &self.kept().undo;
-        // Read by writing, so that either this comes before `discard_undos`, which then sees the list, or after.
+        let mut undos = held(&self.kept().undo);
+        // Read by writing, so that either this comes before `discard_undos`, which then sees the list, or after; and
+        // while the list is locked, so that nothing comes into it once that has emptied it.
         if self.over.fetch_or(false, Ordering::AcqRel) {
+            // Outside the lock, because dropping what it holds may run any code.
+            drop(undos);
             drop(undo);
         } else {
-            held(undos).push(undo);
+            undos.push(undo);
         }
     }
 
@@ -270,5 +273,57 @@ pub(super) fn reached(at: &AtomicU64) -> Option<Duration> {
     match at.load(Ordering::Acquire) {
         NEVER => None,
         nanos => Some(Duration::from_nanos(nanos)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, thread};
+
+    use super::*;
+
+    fn undo(held: &Arc<()>) -> Undo {
+        let held = Arc::clone(held);
+        Undo {
+            step: None,
+            run: Box::new(move || {
+                Box::pin(async move {
+                    drop(held);
+                    Ok(())
+                })
+            }),
+        }
+    }
+
+    #[test]
+    fn an_undo_that_is_registered_while_its_stage_ends_is_dropped_and_not_kept() {
+        const ROUNDS: usize = 20_000;
+        let cells: Vec<_> = (0..ROUNDS).map(|_| Cell::new(false, Duration::ZERO)).collect();
+        let (held, arrived) = (Arc::new(()), AtomicU64::new(0));
+        // Both come to each cell at the same time.
+        let meet = |round: usize| {
+            arrived.fetch_add(1, Ordering::AcqRel);
+            while arrived.load(Ordering::Acquire) < 2 * (round as u64 + 1) {
+                std::hint::spin_loop();
+            }
+        };
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for (round, cell) in cells.iter().enumerate() {
+                    // Made before, so that nothing but the lock and the mark is between the two.
+                    let undo = undo(&held);
+                    let _kept = cell.kept();
+                    meet(round);
+                    cell.push_undo(undo);
+                }
+            });
+            scope.spawn(|| {
+                for (round, cell) in cells.iter().enumerate() {
+                    meet(round);
+                    cell.discard_undos();
+                }
+            });
+        });
+        assert_eq!(Arc::strong_count(&held), 1, "undos are kept that nobody will ever run or drop");
     }
 }
