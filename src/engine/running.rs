@@ -132,7 +132,17 @@ impl Prepared {
 
 /// A service whose required stages are all up.
 ///
-/// Dropping it asks the service to stop and does not wait for it; [`shutdown`](Self::shutdown) does.
+/// Dropping it asks the service to stop and does not wait for it; [`shutdown`](Self::shutdown) does. So whoever does not
+/// keep it is warned by the compiler:
+///
+/// ```compile_fail
+/// #![deny(unused_must_use)]
+/// # async fn example(startup: solostart::Startup) -> Result<(), Box<solostart::StartupError>> {
+/// startup.start().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "dropping it asks the service to stop; `wait` for it, or `shutdown` when it is to end"]
 pub struct Running {
     control: Control,
     outputs: SharedOutputs,

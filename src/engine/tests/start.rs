@@ -55,7 +55,7 @@ async fn an_order_only_edge_waits_without_handing_anything_over() {
         })
         .required();
     plan.builder("later", (), async |_: StageContext, ()| Ok(())).after(slow).required();
-    start(plan, &log).await.unwrap();
+    drop(start(plan, &log).await.unwrap());
     assert_eq!(log.lines(), ["up slow", "up later"]);
 }
 
