@@ -1,6 +1,6 @@
 //! What a hook returns when it fails, and how that maps to an exit code. Floor 0: imports only floor 0.
 
-use std::{borrow::Cow, error::Error, fmt, io};
+use std::{borrow::Cow, error::Error, fmt, io, sync::Arc};
 
 use crate::codes::{FailureCode, STAGE_FAILED, is_own, of_kind};
 pub use crate::kind::ErrorKind;
@@ -161,7 +161,7 @@ impl StageError {
         self.0.cause.as_ref()
     }
 
-    /// The first error of this type in the chain of causes, outermost first.
+    /// The first error of this type in the chain of causes, outermost first, also one that is shared or boxed.
     ///
     /// ```
     /// use std::io;
@@ -173,7 +173,7 @@ impl StageError {
     /// ```
     #[must_use]
     pub fn find<E: Error + 'static>(&self) -> Option<&E> {
-        self.causes().find_map(<dyn Error>::downcast_ref)
+        self.causes().find_map(as_error)
     }
 
     /// The chain of causes, outermost first, as far as anybody would look.
@@ -199,10 +199,19 @@ impl StageError {
     }
 }
 
+/// The error as one of this type. A box and an [`Arc`] are errors of their own, whose `source` is already that of what
+/// they hold.
+pub(crate) fn as_error<'e, E: Error + 'static>(error: &'e (dyn Error + 'static)) -> Option<&'e E> {
+    error
+        .downcast_ref()
+        .or_else(|| error.downcast_ref::<Box<E>>().map(AsRef::as_ref))
+        .or_else(|| error.downcast_ref::<Arc<E>>().map(AsRef::as_ref))
+}
+
 /// What lies behind an error. [`io::Error`] tells of what it wraps as its own: its `source` is already that of the
 /// wrapped error, which could then not be found by its type.
 fn inner<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e (dyn Error + 'static)> {
-    let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    let wrapped = as_error::<io::Error>(error).and_then(io::Error::get_ref);
     wrapped.map(|wrapped| wrapped as &(dyn Error + 'static)).or_else(|| error.source())
 }
 
@@ -259,6 +268,32 @@ mod tests {
         let error = StageError::from(Outer(io::Error::other("disk on fire")));
         assert_eq!(error.chain(), ["cannot read the key", "disk on fire"]);
         assert_eq!(error.to_string(), "cannot read the key: disk on fire");
+    }
+
+    #[test]
+    fn an_error_of_the_system_is_found_whatever_it_is_wrapped_in() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("shared")]
+        struct Shared(#[source] Arc<io::Error>);
+        #[derive(Debug, thiserror::Error)]
+        #[error("boxed")]
+        struct Boxed(#[source] Box<io::Error>);
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        let wrapped: [StageError; 8] = [
+            full().into(),
+            io::Error::other(full()).into(),
+            io::Error::other(io::Error::other(Outer(full()))).into(),
+            Box::new(full()).into(),
+            Arc::new(full()).into(),
+            Shared(Arc::new(full())).into(),
+            Boxed(Box::new(io::Error::other(full()))).into(),
+            io::Error::other(Shared(Arc::new(io::Error::other(Outer(full()))))).into(),
+        ];
+        for (nth, error) in wrapped.iter().enumerate() {
+            let mut found = error.causes().filter_map(as_error::<io::Error>);
+            assert!(found.any(|error| error.kind() == io::ErrorKind::StorageFull), "{nth}: {error:?}");
+            assert!(error.find::<io::Error>().is_some(), "{nth}");
+        }
     }
 
     #[test]

@@ -120,7 +120,8 @@ impl StopSummary {
 
 /// Why a start failed, and what became of what had been started.
 ///
-/// `primary` is the first cause in time; it is never overwritten by what it caused (invariant 5).
+/// `primary` is the first cause in time; it is never overwritten by what it caused (invariant 5). Its `Display` says where
+/// it failed and under which code, and its `source` is the cause: print the whole chain.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct StartupError {
@@ -148,8 +149,9 @@ impl StartupError {
 
 impl fmt::Display for StartupError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let primary = &self.primary;
-        write!(f, "{} [{}]: {}", primary.stage, primary.error.failure_code().name, primary.error)
+        // The cause is the source's to say: who prints the whole chain shall not print it twice.
+        let StageFailure { stage, error, .. } = &self.primary;
+        write!(f, "{stage} [{}]: {}", error.failure_code().name, error.failure_code().title)
     }
 }
 
@@ -181,5 +183,38 @@ impl StopReport {
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.failure.is_none() && self.summary.is_complete()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{error::Error, io};
+
+    use super::*;
+    use crate::codes::STAGE_IO;
+
+    #[test]
+    fn the_chain_of_a_failed_start_says_each_cause_once() {
+        let primary = StageFailure {
+            stage: "database".into(),
+            phase: FailurePhase::Start,
+            step: None,
+            steps: Vec::new(),
+            error: StageError::new(STAGE_IO, io::Error::other("disk on fire")),
+            elapsed: Duration::ZERO,
+            attempts: 1,
+            at: Duration::ZERO,
+        };
+        let error = StartupError {
+            primary,
+            also: Vec::new(),
+            cancelled: Vec::new(),
+            never_started: Vec::new(),
+            rollback: StopSummary::default(),
+            timeline: Timeline { stages: Vec::new(), total: Duration::ZERO },
+        };
+        let links = std::iter::successors(Some(&error as &dyn Error), |&link| link.source());
+        let links: Vec<_> = links.map(ToString::to_string).collect();
+        assert_eq!(links, ["database [stage.io]: A stage cannot read or write", "disk on fire"]);
     }
 }

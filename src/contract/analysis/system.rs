@@ -12,7 +12,7 @@ use super::Analysis;
 use crate::{
     codes::PROCESS_LIMIT,
     contract::guard::LockLost,
-    error::{ErrorKind, StageError},
+    error::{ErrorKind, StageError, as_error},
     limits::Limit,
 };
 
@@ -25,7 +25,7 @@ struct Named {
 
 /// The analysis of an error that the operating system is behind, and that nobody classified, or that a limit stands behind.
 pub(super) fn analyse(error: &StageError) -> Option<Analysis> {
-    let mut causes = error.causes().filter_map(|cause| cause.downcast_ref::<io::Error>());
+    let mut causes = error.causes().filter_map(as_error::<io::Error>);
     if !error.is_unclassified() {
         // Whatever it kept somebody from, and whatever he takes that for: it is the limit that must be raised.
         let limit = causes.find_map(Limit::behind).filter(|_| error.failure_code() != PROCESS_LIMIT);

@@ -47,14 +47,14 @@ pub enum DatabaseError {
     #[error("a closure that used the database {0}")]
     Panicked(String),
     /// This process is no longer the only worker, so what it wanted to write is refused.
-    #[error("{0}")]
+    #[error("the write is refused")]
     LockLost(#[from] LockLost),
     /// The file was removed, or another one put in its place, while it was in use.
     #[error("the database {} was removed or replaced while it was in use", .0.display())]
     Replaced(PathBuf),
     /// The closure decided, for a reason of its own, that nothing is to be written.
-    #[error(transparent)]
-    Refused(BoxError),
+    #[error("nothing was written")]
+    Refused(#[source] BoxError),
 }
 
 impl DatabaseError {
@@ -186,4 +186,26 @@ fn code_for(primary: ErrorCode) -> FailureCode {
 pub(super) fn printable(text: &str) -> String {
     const LIMIT: usize = 300;
     text.chars().take(LIMIT).map(|each| if each.is_control() { ' ' } else { each }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn what_a_database_error_carries_is_its_source_and_is_said_once() {
+        let lost = DatabaseError::LockLost(LockLost::taken("the lock file was replaced"));
+        let refused = DatabaseError::refused(io::Error::from(io::ErrorKind::StorageFull));
+        let refused = StageError::from(refused);
+        assert!(refused.find::<io::Error>().is_some());
+        assert_eq!(refused.chain(), ["nothing was written", "no storage space"]);
+        let lost = StageError::from(lost);
+        assert!(lost.find::<LockLost>().is_some());
+        assert_eq!(
+            lost.chain(),
+            ["the write is refused", "the right to be the only worker is lost: the lock file was replaced"]
+        );
+    }
 }

@@ -2,7 +2,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{NUMBERS, Site};
 use crate::{
-    LockLost, Stage, codes,
+    LockLost, Stage, StageError, codes,
     contract::guard::{FencingToken, GuardKeeper},
     stages::{
         database::{Database, DatabaseError},
@@ -88,7 +88,8 @@ async fn a_write_with_the_token_of_the_fence_is_refused_where_another_holder_rai
     let database = site.stage.start(start.cx.clone(), ()).await.unwrap();
     site.outsider().execute("UPDATE solostart_fence SET holder = 'somebody'", []).unwrap();
     let refused = insert(&database, 1).await.unwrap_err();
-    assert!(refused.to_string().contains("another holder"), "{refused}");
+    let refused = StageError::from(refused).to_string();
+    assert!(refused.contains("another holder"), "{refused}");
     assert_eq!(values(&database).await, [0_i64; 0]);
 }
 
@@ -131,8 +132,10 @@ async fn a_lost_right_is_refused_before_the_fence_is_asked_and_after_the_closure
         })
         .await
         .unwrap_err();
-    assert!(refused.to_string().contains("replaced"), "{refused}");
-    assert!(insert(&database, 2).await.unwrap_err().to_string().contains("replaced"));
+    for refused in [refused, insert(&database, 2).await.unwrap_err()] {
+        let refused = StageError::from(refused).to_string();
+        assert!(refused.contains("replaced"), "{refused}");
+    }
     assert_eq!(values(&database).await, [0_i64; 0]);
 }
 
