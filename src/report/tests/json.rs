@@ -50,7 +50,7 @@ fn a_failure_as_data_says_what_the_text_says() {
         "schema": "startup-report/1", "event": "startup.failed", "level": "ERROR", "service": "banboard",
         "ts": "2026-11-20T09:27:52.104Z", "version": "1.4.2", "code": "db.not-writable", "stage": "database",
         "phase": "start", "class": "permanent", "exit_code": 77, "exit_name": "NOPERM",
-        "restart_helps": false, "retry_after_s": null, "lock": null, "elapsed_ms": 48,
+        "restart_helps": false, "lock": null, "elapsed_ms": 48,
         "message": "startup failed at database [db.not-writable]: /data/app.db cannot be written by this process.",
         "evidence": [{"name": "process", "value": "uid 10001, gid 10001"}],
         "actions": [{
