@@ -28,22 +28,24 @@ fn quoted(document: &str) -> impl Iterator<Item = &str> {
 }
 
 #[test]
-fn every_test_that_the_document_on_locking_names_is_there() {
+fn every_test_that_the_documents_on_locking_and_testing_name_is_there() {
     let mut paths = Vec::new();
     for dir in ["src", "tests"] {
         sources(&root().join(dir), &mut paths);
     }
     let code: String = paths.iter().map(|path| fs::read_to_string(path).unwrap()).collect();
-    let document = fs::read_to_string(root().join("docs/locking.md")).unwrap();
     // A test is named by the rule that it holds, in more words than anything else has.
     let is_test = |name: &&str| {
         name.matches('_').count() >= 4
             && name.bytes().all(|byte| b"_0123456789".contains(&byte) || byte.is_ascii_lowercase())
     };
-    let names: Vec<&str> = quoted(&document).filter(is_test).collect();
-    assert!(names.len() > 20, "{names:?}");
-    let missing: Vec<_> = names.iter().filter(|name| !code.contains(&format!("fn {name}()"))).collect();
-    assert!(missing.is_empty(), "{missing:?}");
+    for document in ["docs/locking.md", "docs/testing.md"] {
+        let document = fs::read_to_string(root().join(document)).unwrap();
+        let names: Vec<&str> = quoted(&document).filter(is_test).collect();
+        assert!(names.len() > 20, "{names:?}");
+        let missing: Vec<_> = names.iter().filter(|name| !code.contains(&format!("fn {name}()"))).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+    }
 }
 
 #[test]
