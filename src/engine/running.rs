@@ -11,7 +11,7 @@ use std::{
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
-    time::{MissedTickBehavior, interval},
+    time::{MissedTickBehavior, interval, sleep},
 };
 use tracing::Span;
 
@@ -24,10 +24,11 @@ use crate::{
         guard::WorkerGuard,
         needs::{Handle, OptionalHandle, Outputs},
         outcome::{FailurePhase, StageFailure, StartupError, StopReport, StopSummary},
+        panic::contain,
         state::StopReason,
         status::{Status, Timeline},
     },
-    error::StageError,
+    error::{StageError, StageResult},
     graph::StageName,
     ids::StageId,
 };
@@ -112,6 +113,7 @@ impl Prepared {
 
     /// Starts the service, and returns when it is ready or rolled back.
     pub(crate) async fn start(self) -> Result<Running, Box<StartupError>> {
+        require_runtime().map_err(|missing| broken("runtime", missing))?;
         let Self { engine, commands, control, board, span, pulse } = self;
         let outputs = engine.outputs.clone();
         let (ready, is_ready) = oneshot::channel();
@@ -128,6 +130,23 @@ impl Prepared {
             Err(_sender_dropped) => Err(broken("startup", defect("the engine's task ended"))),
         }
     }
+}
+
+/// What every limit of the engine rests on: without it, the engine's own task would panic.
+fn require_runtime() -> StageResult<()> {
+    if tokio::runtime::Handle::try_current().is_err() {
+        return Err(StageError::from("the start does not run in a tokio runtime")
+            .hint(
+                "For its developers: await `Startup::start` inside `#[tokio::main]` or `Runtime::block_on`.",
+            )
+            .fatal());
+    }
+    // Tokio answers this question with a panic, and in no other way.
+    contain(|| drop(sleep(Duration::ZERO))).map_err(|_no_timers| {
+        StageError::from("the tokio runtime that the start runs in has no timers")
+            .hint("For its developers: call `enable_time()` or `enable_all()` on the runtime's `Builder`.")
+            .fatal()
+    })
 }
 
 /// A service whose required stages are all up.

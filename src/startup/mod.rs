@@ -19,7 +19,7 @@ use crate::{
         plan::{Plan, StageBuilder, StartHook},
         running::{Prepared, Running, broken},
     },
-    error::{StageError, StageResult},
+    error::StageResult,
     graph::{GraphProblem, StageName},
     ids::{InstanceId, is_stage_name},
     settings::{Env, EnvProblems, EnvWarning, paths::data_dir},
@@ -320,9 +320,7 @@ impl Startup {
     /// # Errors
     /// Why the service could not start, and what became of what had been started.
     pub async fn start(self) -> Result<Running, Box<StartupError>> {
-        let ready = self.prepare()?;
-        require_runtime().map_err(|missing| broken("runtime", missing))?;
-        ready.prepared.start().await
+        self.prepare()?.prepared.start().await
     }
 
     pub(crate) fn instance(&self) -> InstanceId {
@@ -377,23 +375,6 @@ impl Configured {
         let prepared = Prepared::new(startup.plan, limits, startup.sink.take())?.within(span);
         Ok(Ready { prepared, limits, warnings, notes, lock, worker: startup.worker })
     }
-}
-
-/// What every limit of the engine rests on: without it, the engine's own task would panic.
-fn require_runtime() -> StageResult<()> {
-    if tokio::runtime::Handle::try_current().is_err() {
-        return Err(StageError::from("the start does not run in a tokio runtime")
-            .hint(
-                "For its developers: await `Startup::start` inside `#[tokio::main]` or `Runtime::block_on`.",
-            )
-            .fatal());
-    }
-    // Tokio answers this question with a panic, and in no other way.
-    contain(|| drop(tokio::time::sleep(std::time::Duration::ZERO))).map_err(|_no_timers| {
-        StageError::from("the tokio runtime that the start runs in has no timers")
-            .hint("For its developers: call `enable_time()` or `enable_all()` on the runtime's `Builder`.")
-            .fatal()
-    })
 }
 
 impl fmt::Debug for Startup {

@@ -151,6 +151,9 @@ fn a_time_limit_that_cannot_be_read_is_refused_as_the_service_would() {
     let own = "BANBOARD_DATA_DIR: /data\n      BANBOARD_DRAIN: 30";
     changed("BANBOARD_DATA_DIR: /data", own)
         .refuses(&["[env.invalid] compose.yaml:9: BANBOARD_DRAIN", "write 30s"]);
+    let none = "BANBOARD_DATA_DIR: /data\n      BANBOARD_SHUTDOWN_TIMEOUT: 0s";
+    changed("BANBOARD_DATA_DIR: /data", none)
+        .refuses(&["[env.invalid] compose.yaml:9: BANBOARD_SHUTDOWN_TIMEOUT", "from 1ms"]);
 }
 
 #[test]

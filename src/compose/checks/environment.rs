@@ -7,7 +7,7 @@ use crate::{
     compose::{fault::Finding, select::Ours},
     engine::Limits,
     instance::declared,
-    settings::Env,
+    settings::{Env, SOME_TIME},
 };
 
 /// The settings that other parts of the file must agree with.
@@ -37,10 +37,11 @@ pub(super) fn read(Ours { service, prefix }: &Ours<'_, '_>, found: &mut Vec<Find
     let env = Env::from_vars(prefix, vars.map(|(name, (_, value))| (name, value)));
     let defaults = Limits::default();
     let duration = |name: &str, default: Duration| env.var(name).duration().default(default);
+    let limit = |name: &str, default: Duration| env.var(name).duration().within(SOME_TIME).default(default);
     let limits = Limits {
-        startup: duration("STARTUP_TIMEOUT", defaults.startup),
-        stage: duration("STAGE_TIMEOUT", defaults.stage),
-        shutdown: duration("SHUTDOWN_TIMEOUT", defaults.shutdown),
+        startup: limit("STARTUP_TIMEOUT", defaults.startup),
+        stage: limit("STAGE_TIMEOUT", defaults.stage),
+        shutdown: limit("SHUTDOWN_TIMEOUT", defaults.shutdown),
         drain: duration("DRAIN", defaults.drain),
     };
     let holds = duration("FAILURE_HOLD", Duration::ZERO) > Duration::ZERO;
