@@ -192,7 +192,7 @@ fn test_your_graph() {
     let ended = start_talking("12_test_your_graph", &[]).wait();
     assert_eq!(ended.code(), 0, "{}", ended.stderr);
     // Nine faults in each of three stages, worker-mode among them.
-    ended.assert_says("27 faults played").assert_says("Hang in `cache`: came up, and stopped");
+    ended.assert_says("30 faults played").assert_says("Hang in `cache`: came up, and stopped");
 }
 
 #[test]
