@@ -303,8 +303,12 @@ mod tests {
         // Both come to each cell at the same time.
         let meet = |round: usize| {
             arrived.fetch_add(1, Ordering::AcqRel);
-            while arrived.load(Ordering::Acquire) < 2 * (round as u64 + 1) {
-                std::hint::spin_loop();
+            for spins in 1.. {
+                if arrived.load(Ordering::Acquire) >= 2 * (round as u64 + 1) {
+                    return;
+                }
+                // The other one may need this processor to come.
+                if spins % 100 == 0 { thread::yield_now() } else { std::hint::spin_loop() }
             }
         };
         thread::scope(|scope| {
