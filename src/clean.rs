@@ -8,6 +8,8 @@ use std::{
     ops::Range,
 };
 
+use crate::contain::{UNSPEAKABLE, contain};
+
 /// How many bytes of a text are looked at. More than any place in a report shows; a value of many
 /// megabytes costs no more than one of this size.
 const WINDOW: usize = 4096;
@@ -28,9 +30,10 @@ pub(crate) fn clean_lines(text: &str, most: usize) -> String {
 /// What `value` displays, on one line. It is not asked to go on once enough is written.
 pub(crate) fn clean_display(value: &dyn fmt::Display, most: usize) -> String {
     let mut written = Bounded(String::new());
-    // An error means that the window is full, or that `value` cannot say more: both end the text here.
-    let _ended_early = write!(written, "{value}");
-    clean(&written.0, most)
+    // An error means that the window is full, or that `value` cannot say more: both end the text here. So does a panic.
+    let outcome = contain(|| write!(written, "{value}"));
+    let is_silent = written.0.is_empty() && !matches!(outcome, Ok(Ok(())));
+    clean(if is_silent { UNSPEAKABLE } else { &written.0 }, most)
 }
 
 /// `text` in printable ASCII, at most about `most` characters long. For what was cleaned before it was stored, or is

@@ -2,8 +2,11 @@
 
 use std::{borrow::Cow, error::Error, fmt, io, sync::Arc};
 
-use crate::codes::{FailureCode, STAGE_FAILED, is_own, of_kind};
 pub use crate::kind::ErrorKind;
+use crate::{
+    codes::{FailureCode, STAGE_FAILED, is_own, of_kind},
+    contain::{contain, shown},
+};
 
 /// How many errors of one chain are looked at. A chain has no end that anyone could rely on.
 const CAUSES_MOST: usize = 64;
@@ -53,6 +56,14 @@ struct Inner {
     facts: Vec<Fact>,
     actions: Vec<String>,
     retryable: Option<bool>,
+}
+
+/// The cause is the application's, and so is its destructor: it must not end whoever lets go of the error.
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let cause = std::mem::replace(&mut self.cause, Box::new(fmt::Error));
+        let _unheard = contain(move || drop(cause));
+    }
 }
 
 impl StageError {
@@ -178,24 +189,35 @@ impl StageError {
 
     /// The chain of causes, outermost first, as far as anybody would look.
     pub(crate) fn causes(&self) -> impl Iterator<Item = &(dyn Error + 'static)> {
-        let outermost: &(dyn Error + 'static) = self.0.cause.as_ref();
-        std::iter::successors(Some(outermost), |&error| inner(error)).take(CAUSES_MOST)
+        self.chained(inner)
+    }
+
+    /// The errors that each of them names as its source, the error itself first.
+    pub(crate) fn sources(&self) -> impl Iterator<Item = &(dyn Error + 'static)> {
+        self.chained(Error::source)
     }
 
     /// The messages of the whole chain of causes, outermost first, each of them once.
     #[must_use]
     pub fn chain(&self) -> Vec<String> {
         let mut messages: Vec<String> = Vec::new();
-        let mut next: Option<&(dyn Error + 'static)> = Some(self.0.cause.as_ref());
-        while let Some(error) = next {
-            let message = error.to_string();
+        for message in self.sources().map(|error| shown(&error)) {
             // Many crates repeat the source's text in their own, which would print it twice.
             if !messages.iter().any(|earlier| earlier.contains(&message)) {
                 messages.push(message);
             }
-            next = error.source();
         }
         messages
+    }
+
+    /// The errors behind this one. Where the application's code cannot say what lies behind, nothing does.
+    fn chained<'e>(
+        &'e self,
+        next: impl Fn(&'e (dyn Error + 'static)) -> Option<&'e (dyn Error + 'static)>,
+    ) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
+        let outermost: &(dyn Error + 'static) = self.0.cause.as_ref();
+        std::iter::successors(Some(outermost), move |&error| contain(|| next(error)).ok().flatten())
+            .take(CAUSES_MOST)
     }
 }
 
@@ -232,7 +254,7 @@ impl fmt::Debug for StageError {
         f.debug_struct("StageError")
             .field("code", &self.0.code.name)
             .field("kind", &self.0.kind)
-            .field("cause", &self.0.cause)
+            .field("cause", &format_args!("{}", shown(&format_args!("{:?}", self.0.cause))))
             .field("facts", &self.0.facts)
             .field("actions", &self.0.actions)
             .finish()
@@ -268,6 +290,59 @@ mod tests {
         let error = StageError::from(Outer(io::Error::other("disk on fire")));
         assert_eq!(error.chain(), ["cannot read the key", "disk on fire"]);
         assert_eq!(error.to_string(), "cannot read the key: disk on fire");
+    }
+
+    /// An error that fails at everything that an error is asked for.
+    #[derive(Debug)]
+    struct Hostile(u32);
+
+    impl fmt::Display for Hostile {
+        fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+            if self.0 == 0 { Err(fmt::Error) } else { panic!("no text") }
+        }
+    }
+
+    impl Error for Hostile {
+        fn source(&self) -> Option<&(dyn Error + 'static)> {
+            panic!("no source")
+        }
+    }
+
+    impl Drop for Hostile {
+        fn drop(&mut self) {
+            std::panic::panic_any(Hostile(self.0 + 1));
+        }
+    }
+
+    #[test]
+    fn an_error_that_cannot_be_shown_asked_or_dropped_is_an_error_like_any_other() {
+        for (failing, expected) in
+            [(0, "its text cannot be written"), (1, "its text cannot be written: panicked")]
+        {
+            let error = StageError::from(Hostile(failing)).hint("call somebody");
+            assert!(error.to_string().starts_with(expected), "{error}");
+            assert!(format!("{error:?}").contains("Hostile"));
+            assert!(error.find::<io::Error>().is_none());
+            drop(error);
+        }
+    }
+
+    #[test]
+    fn a_chain_without_an_end_is_followed_for_a_while() {
+        static AGAIN: Endless = Endless;
+        #[derive(Debug)]
+        struct Endless;
+        impl fmt::Display for Endless {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("again")
+            }
+        }
+        impl Error for Endless {
+            fn source(&self) -> Option<&(dyn Error + 'static)> {
+                Some(&AGAIN)
+            }
+        }
+        assert_eq!(StageError::from(Endless).chain(), ["again"]);
     }
 
     #[test]

@@ -101,6 +101,7 @@ mod clock;
 pub mod codes;
 #[cfg(feature = "compose")]
 pub mod compose;
+mod contain;
 mod contract;
 mod engine;
 mod error;

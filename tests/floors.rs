@@ -23,6 +23,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("files", 0),
     ("recorder", 0),
     ("codes", 0),
+    ("contain", 0),
     ("error", 0),
     ("ids", 0),
     ("kind", 0),

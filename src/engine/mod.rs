@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 use crate::{
     codes::{ROLLBACK_INCOMPLETE, STAGE_FAILED},
+    contain::contain,
     contract::{
         analysis::{Analyser, analysed},
         board::Board,
@@ -222,6 +223,18 @@ impl Engine {
     /// The stages in one of the given states, in the order in which they were added.
     fn in_state(&self, states: &[StageState]) -> Vec<StageId> {
         self.board.graph.ids().filter(|&id| states.contains(&self.state(id))).collect()
+    }
+}
+
+/// Like those of each [`Spec`], the destructors of what these closures hold must not end the engine's task: the report
+/// of its end would be lost.
+impl Drop for Engine {
+    fn drop(&mut self) {
+        let serve = self.serve.take();
+        let _unheard = contain(move || drop(serve));
+        for analyser in self.analysers.drain(..) {
+            let _unheard = contain(move || drop(analyser));
+        }
     }
 }
 

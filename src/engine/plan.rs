@@ -20,6 +20,7 @@ use futures_util::{
 
 use crate::{
     codes::GRAPH_INVALID,
+    contain::contain,
     contract::{
         analysis::Analyser,
         context::{ServeContext, StageContext, StopContext},
@@ -57,6 +58,20 @@ pub(crate) struct Spec {
     pub(crate) optional: bool,
     pub(crate) timeout: Option<Duration>,
     pub(crate) stop_timeout: Option<Duration>,
+}
+
+/// What hooks have captured is the application's, and a destructor may panic where nobody waits for it. Each is dropped
+/// for itself: a second panic while the first one unwinds would end the process.
+impl Drop for Spec {
+    fn drop(&mut self) {
+        let Self { start, stop, health, check, .. } = self;
+        let _unheard = [
+            contain(|| drop(start.take())),
+            contain(|| drop(stop.take())),
+            contain(|| drop(health.take())),
+            contain(|| drop(check.take())),
+        ];
+    }
 }
 
 /// The stages of one start-up.

@@ -1,6 +1,6 @@
 //! How reports word what the engine knows: times, lists, causes, sentences.
 
-use std::{error::Error, time::Duration};
+use std::time::Duration;
 
 use super::clean::{clean, clean_display, escaped};
 use crate::error::{ErrorKind, StageError};
@@ -40,15 +40,12 @@ pub(super) fn list<'n>(names: impl ExactSizeIterator<Item = &'n str>, most: usiz
 /// [`StageError::chain`] is for logs; here every message is cut before it is compared.
 pub(super) fn causes(error: &StageError) -> Vec<String> {
     let mut messages: Vec<String> = Vec::new();
-    let mut next: Option<&(dyn Error + 'static)> = Some(error.cause());
-    for _ in 0..CHAIN_MOST {
-        let Some(error) = next else { break };
+    for error in error.sources().take(CHAIN_MOST) {
         let message = clean_display(&error, MESSAGE_MOST).trim().to_owned();
         // Many crates repeat the source's text in their own, which would print it twice.
         if !messages.iter().any(|earlier| earlier.contains(&message)) {
             messages.push(message);
         }
-        next = error.source();
     }
     messages
 }

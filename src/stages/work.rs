@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     codes::STAGE_PANICKED,
+    contain::contain,
     contract::{context::StageContext, event::Event, guard::WorkerGuard, panic::Contained},
     error::{StageError, StageResult},
     graph::StageName,
@@ -95,14 +96,23 @@ impl<N: Send + 'static> Work<N> {
         }))
     }
 
-    /// Runs it once. A panic is an error like any other.
+    /// Runs it once, with a copy of `needs`. A panic is an error like any other, also one while they are copied.
     pub(super) fn run(
         &self,
         cx: RunContext,
-        needs: N,
-    ) -> impl Future<Output = StageResult<()>> + Send + use<N> {
-        let run = Contained::new((self.0)(cx, needs));
-        async { run.await.unwrap_or_else(|panicked| Err(StageError::new(STAGE_PANICKED, panicked))) }
+        needs: &N,
+    ) -> impl Future<Output = StageResult<()>> + Send + use<N>
+    where
+        N: Clone,
+    {
+        let run = contain(|| (self.0)(cx, needs.clone())).map(Contained::new);
+        async {
+            let outcome = match run {
+                Ok(run) => run.await,
+                Err(panicked) => Err(panicked),
+            };
+            outcome.unwrap_or_else(|panicked| Err(StageError::new(STAGE_PANICKED, panicked)))
+        }
     }
 }
 

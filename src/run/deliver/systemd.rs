@@ -5,7 +5,6 @@
 //! read; nothing here may wait.
 
 use std::{
-    error::Error,
     ffi::OsStr,
     io,
     os::{
@@ -226,14 +225,11 @@ fn line(text: &str) -> String {
 
 /// The error number that the operating system gave, or the one that says the same as the exit code.
 pub(in crate::run) fn errno(error: &StageError, kind: ErrorKind) -> Option<i32> {
-    let mut next: Option<&(dyn Error + 'static)> = Some(error.cause());
-    while let Some(error) = next {
-        if let Some(errno) = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {
-            return Some(errno);
-        }
-        next = error.source();
-    }
     use rustix::io::Errno;
+    let said = error.causes().find_map(|each| each.downcast_ref::<io::Error>()?.raw_os_error());
+    if said.is_some() {
+        return said;
+    }
     let errno = match kind {
         ErrorKind::Permission => Errno::ACCESS,
         ErrorKind::Io => Errno::IO,

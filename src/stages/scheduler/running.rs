@@ -96,7 +96,7 @@ impl<N: Clone + Send + Sync + 'static> Stage for Scheduler<N> {
             let (work, needs) = (entry.work.clone(), needs.clone());
             let job = Job::new(
                 run,
-                Box::new(move |run| Box::pin(work.run(run, needs.clone()))),
+                Box::new(move |run| Box::pin(work.run(run, &needs))),
                 entry.schedule.to_string(),
                 entry.rules,
                 in_flight.clone(),

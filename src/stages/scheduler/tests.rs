@@ -15,6 +15,7 @@ use crate::{
     stages::testing::{Start, stop_within},
 };
 
+mod contained;
 mod cron_times;
 mod missed;
 mod ticking;

@@ -142,15 +142,17 @@ impl<N: Clone + Send + 'static> Stage for Tasks<N> {
 
     async fn start(&self, cx: StageContext, needs: N) -> StageResult<TasksHandle> {
         self.check()?;
+        // Copied before the first task runs: the application's code may panic.
+        let copies: Vec<N> = self.tasks.iter().map(|_| needs.clone()).collect();
         // From here on nothing can fail or wait, so there is nothing to undo.
         let in_flight = InFlight::default();
-        let begin = |entry: &Entry<N>| {
+        let begin = |(entry, needs): (&Entry<N>, N)| {
             let run = RunContext::new(entry.name.clone(), in_flight.stopping().clone(), cx.clone());
             let task = Task::new(run, in_flight.cut().clone(), entry.policy);
-            in_flight.spawn_on(task.clone().supervise(entry.work.clone(), needs.clone()), &Handle::current());
+            in_flight.spawn_on(task.clone().supervise(entry.work.clone(), needs), &Handle::current());
             task
         };
-        let tasks = self.tasks.iter().map(begin).collect();
+        let tasks = self.tasks.iter().zip(copies).map(begin).collect();
         Ok(TasksHandle { tasks, in_flight })
     }
 

@@ -108,7 +108,7 @@ impl Task {
             let outcome = tokio::select! {
                 biased;
                 () = self.cut.cancelled() => return self.lock().status.state = TaskState::Ended,
-                outcome = work.run(self.run.clone(), needs.clone()) => outcome,
+                outcome = work.run(self.run.clone(), &needs) => outcome,
             };
             if self.run.is_cancelled() {
                 return self.end(outcome);

@@ -15,6 +15,8 @@ use crate::{
     stages::testing::{Start, stop_within},
 };
 
+mod contained;
+
 /// Counts how often it was called.
 #[derive(Clone, Default)]
 struct Count(Arc<AtomicU32>);

@@ -1,0 +1,165 @@
+//! Code of the application that fails where nobody expects it to: it panics, or cannot write its own text. Both
+//! become values. Floor 0: imports nothing of ours.
+//!
+//! What is called for the application is called in here wherever no caller of its own waits for it: hooks, jobs,
+//! analysers and event sinks, but also the destructors of what they hold and the texts of their errors.
+
+use std::{
+    any::Any,
+    cell::{Cell, RefCell},
+    fmt::{self, Write},
+    panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind},
+    sync::Once,
+};
+
+/// What code of the application panicked with.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Panicked {
+    pub(crate) message: String,
+    pub(crate) place: Option<String>,
+}
+
+impl fmt::Display for Panicked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.place {
+            Some(place) => write!(f, "panicked at {place}: {}", self.message),
+            None => write!(f, "panicked: {}", self.message),
+        }
+    }
+}
+
+impl std::error::Error for Panicked {}
+
+thread_local! {
+    /// Whether the code that runs on this thread right now is a hook whose panic will be reported.
+    static CONTAINED: Cell<bool> = const { Cell::new(false) };
+    static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Makes panics of hooks note their place instead of printing themselves, because the report says it
+/// all. Other panics go to the hook that the application has set, or where it has set none, to `tell`: the standard
+/// library's would wait for whoever reads stderr. Only `run` calls it: a library must not change how the process
+/// reports its panics behind the application's back.
+pub(crate) fn note_places(tell: fn(&Panicked)) {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let previous = std::panic::take_hook();
+        // What is taken while nobody has set one is the standard library's own.
+        let own = std::panic::take_hook();
+        let is_own = std::ptr::eq(&raw const *previous, &raw const *own);
+        std::panic::set_hook(Box::new(move |info: &PanicHookInfo<'_>| {
+            let place = info.location().map(ToString::to_string);
+            if CONTAINED.get() {
+                PLACE.with(|slot| *slot.borrow_mut() = place);
+            } else if is_own {
+                tell(&Panicked { message: message_of(info.payload()), place });
+            } else {
+                previous(info);
+            }
+        }));
+    });
+}
+
+/// Runs code of the application's that may panic.
+///
+/// `AssertUnwindSafe` is sound here because whatever the code had in hand is dropped, never looked at.
+pub(crate) fn contain<T>(code: impl FnOnce() -> T) -> Result<T, Panicked> {
+    let outer = CONTAINED.replace(true);
+    let result = catch_unwind(AssertUnwindSafe(code)).map_err(|payload| {
+        let place = PLACE.take();
+        let panicked = Panicked { message: message_of(payload.as_ref()), place };
+        // The payload is the application's, too, and so is its destructor. What that one panics with is leaked:
+        // its own destructor could go on like this for ever.
+        if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+            std::mem::forget(second);
+            PLACE.take();
+        }
+        panicked
+    });
+    CONTAINED.set(outer);
+    result
+}
+
+/// A value of the application's that is dropped at times and on threads which it does not choose: its destructor is
+/// contained.
+pub(crate) struct Quiet<T>(Option<T>);
+
+impl<T> Quiet<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(Some(value))
+    }
+
+    /// The value, which is there until this is dropped.
+    pub(crate) fn get(&self) -> Option<&T> {
+        self.0.as_ref()
+    }
+}
+
+impl<T> Drop for Quiet<T> {
+    fn drop(&mut self) {
+        let value = self.0.take();
+        let _unheard = contain(move || drop(value));
+    }
+}
+
+fn message_of(payload: &(dyn Any + Send)) -> String {
+    // `panic!("literal")` carries a &str, and so does a format string that the compiler could fold;
+    // every other one carries a String.
+    payload
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a value that is not a text".to_owned())
+}
+
+/// What stands in place of a text that its own code cannot write.
+pub(crate) const UNSPEAKABLE: &str = "its text cannot be written";
+
+/// What `value` says of itself. `to_string` panics where it fails to.
+pub(crate) fn shown(value: &dyn fmt::Display) -> String {
+    let mut text = String::new();
+    let written = contain(|| write!(text, "{value}"));
+    let why = match written {
+        Ok(Ok(())) => return text,
+        Ok(Err(fmt::Error)) => UNSPEAKABLE.to_owned(),
+        Err(panicked) => format!("{UNSPEAKABLE}: {panicked}"),
+    };
+    if text.is_empty() { why } else { format!("{text} ({why})") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct PanicsWhenDropped(u32);
+
+    impl Drop for PanicsWhenDropped {
+        fn drop(&mut self) {
+            std::panic::panic_any(PanicsWhenDropped(self.0 + 1));
+        }
+    }
+
+    #[test]
+    fn a_payload_whose_destructor_panics_is_contained_with_its_panic() {
+        let outcome = contain(|| std::panic::panic_any(PanicsWhenDropped(0)));
+        assert_eq!(outcome.map(|(): ()| ()).unwrap_err().message, "a value that is not a text");
+    }
+
+    /// Writes something, and then does not write the rest.
+    struct Unspeakable(fn() -> fmt::Result);
+
+    impl fmt::Display for Unspeakable {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("disk on fi")?;
+            (self.0)()
+        }
+    }
+
+    #[test]
+    fn a_value_that_cannot_write_its_text_says_what_it_could_and_that_it_could_not() {
+        assert_eq!(shown(&Unspeakable(|| Ok(()))), "disk on fi");
+        assert_eq!(shown(&Unspeakable(|| Err(fmt::Error))), "disk on fi (its text cannot be written)");
+        let panicking = shown(&Unspeakable(|| panic!("on purpose")));
+        assert_eq!(panicking, "disk on fi (its text cannot be written: panicked: on purpose)");
+    }
+}
