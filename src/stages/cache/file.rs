@@ -193,15 +193,14 @@ impl Draft {
         Ok(draft)
     }
 
-    /// Adds one entry; `false` where the file is full.
-    pub(super) fn add(&mut self, entry: &impl Serialize) -> io::Result<bool> {
+    /// Adds one entry, as [`line`] has it; `false` where the file is full.
+    pub(super) fn add(&mut self, line: &[u8]) -> io::Result<bool> {
         /// Room for the last line.
         const FOOT: u64 = 128;
-        let line = line(entry)?;
         if self.written + line.len() as u64 + FOOT > self.most {
             return Ok(false);
         }
-        self.write(&line)?;
+        self.write(line)?;
         self.entries += 1;
         Ok(true)
     }
@@ -236,7 +235,7 @@ impl Drop for Draft {
 }
 
 /// A line of JSON has no line break but its last byte.
-fn line(value: &impl Serialize) -> io::Result<Vec<u8>> {
+pub(super) fn line(value: &impl Serialize) -> io::Result<Vec<u8>> {
     let mut line = serde_json::to_vec(value)?;
     line.push(b'\n');
     Ok(line)

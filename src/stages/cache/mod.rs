@@ -8,6 +8,7 @@
 mod file;
 mod handle;
 mod life;
+mod loads;
 #[cfg_attr(not(feature = "metrics"), path = "no_metrics.rs")]
 mod metrics;
 mod store;
@@ -16,7 +17,7 @@ use std::{
     fmt,
     future::Future,
     hash::Hash,
-    path::PathBuf,
+    path::{self, PathBuf},
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -29,7 +30,7 @@ pub use self::handle::{CacheHandle, CacheStats};
 use self::{
     handle::Room,
     life::{LONGEST, Life},
-    store::Store,
+    store::{Saved, Store},
 };
 use crate::{
     codes::{STAGE_PANICKED, STARTUP_INTERRUPTED},
@@ -72,8 +73,13 @@ type WarmUp<K, V, N> =
 /// - A start never fails because of the cache: what a warm-up had stored when it failed, panicked or ran out
 ///   of time stays, and so does what was loaded from a file; the stage then is
 ///   [degraded](StageContext::degraded) and says why.
-/// - A file is loaded whole or not at all, and once: after a crash the cache starts empty.
-/// - No entry lives longer because it was saved, unless the clock was set back in between.
+/// - A value that was removed, cleared or replaced does not come back, whatever was loading it meanwhile.
+/// - A file is loaded whole or not at all, and once: after a crash the cache starts empty. An entry that cannot be
+///   written as JSON and read again is left out of it, and counted in a warning.
+/// - The time that the machine is suspended counts: what died in it is not found. No entry lives longer because it
+///   was saved, unless the clock was set back in between.
+/// - A weigher, a destructor of a value or a serialisation that panics costs that entry alone. What panics in a call
+///   of the application's own, such as the value's `Clone`, the key's `Eq` or a loader, unwinds into that call.
 /// - Nothing is written once the right to be the only worker is lost.
 pub struct Cache<K, V, N = ()> {
     name: &'static str,
@@ -315,10 +321,7 @@ where
             let path = store.path().display();
             // A cache is never the only copy of anything, so a stop does not fail for its sake.
             match timeout_at(until, saving).await {
-                Ok(Ok((count, true))) => tracing::debug!(target: "solostart", %path, count, "cache saved"),
-                Ok(Ok((count, false))) => {
-                    tracing::warn!(target: "solostart", %path, count, "cache saved in part: it is too large");
-                }
+                Ok(Ok(saved)) => tell_of(&saved, &path),
                 Ok(Err(error)) => tracing::warn!(target: "solostart", %path, %error, "cache not saved"),
                 Err(_) => tracing::warn!(target: "solostart", %path, "cache not saved in time"),
             }
@@ -335,6 +338,17 @@ where
         metrics::set(self.name, &stats);
         tracing::debug!(target: "solostart", stage = self.name, ?stats, "cache");
         Ok(())
+    }
+}
+
+fn tell_of(saved: &Saved, path: &path::Display<'_>) {
+    let Saved { entries, left_out, is_full } = *saved;
+    if is_full || left_out > 0 {
+        let why =
+            if is_full { "it is too large" } else { "the others cannot be written as JSON and read again" };
+        tracing::warn!(target: "solostart", %path, count = entries, left_out, why, "cache saved in part");
+    } else {
+        tracing::debug!(target: "solostart", %path, count = entries, "cache saved");
     }
 }
 

@@ -17,21 +17,37 @@ use super::{
     handle::CacheHandle,
     life::{Age, Held},
 };
-use crate::{clock::wall_clock, contract::guard::WorkerGuard};
+use crate::{clock::wall_clock, contain::contain, contract::guard::WorkerGuard};
 
 /// How often the time is looked at while entries are written.
 const BATCH: usize = 256;
 
-type Add<K, V> = fn(&mut Draft, Age, &K, &V) -> io::Result<bool>;
+type Write<K, V> = fn(Age, &K, &V) -> Option<Vec<u8>>;
 type Read<K, V> = fn(&[u8]) -> Option<(Age, K, V)>;
+
+/// What a stop saved.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Saved {
+    pub(super) entries: u64,
+    /// How many cannot be put into words, or not be read again.
+    pub(super) left_out: u64,
+    /// Whether the file was full before all the others were in it.
+    pub(super) is_full: bool,
+}
 
 /// Where a cache is saved, and how its entries are put into words.
 ///
 /// The functions keep the bounds on keys and values here, so that a cache that is not saved has none.
 pub(super) struct Store<K, V> {
     path: Arc<Path>,
-    add: Add<K, V>,
+    write: Write<K, V>,
     read: Read<K, V>,
+}
+
+/// The parser's own message can hold what it has read, so nothing but whether it can be read is told.
+fn read<K: DeserializeOwned, V: DeserializeOwned>(line: &[u8]) -> Option<(Age, K, V)> {
+    let (left, idle, key, value) = serde_json::from_slice(line).ok()?;
+    Some((Age { left, idle }, key, value))
 }
 
 impl<K, V> Store<K, V>
@@ -42,12 +58,13 @@ where
     pub(super) fn at(path: PathBuf) -> Self {
         Self {
             path: path.into(),
-            add: |draft, age, key, value| draft.add(&(age.left, age.idle, key, value)),
-            // The parser's own message can hold what it has read, so only the line is told.
-            read: |line| {
-                let (left, idle, key, value) = serde_json::from_slice(line).ok()?;
-                Some((Age { left, idle }, key, value))
+            // What can be written cannot always be read: JSON has no number for NaN, and no depth above 128. One
+            // such line would cost the next start the whole file.
+            write: |age, key, value| {
+                let line = file::line(&(age.left, age.idle, key, value)).ok()?;
+                read::<K, V>(&line).map(|_| line)
             },
+            read,
         }
     }
 }
@@ -75,7 +92,8 @@ where
             };
             let mut entries: Vec<(K, Held<V>)> = Vec::new();
             for (at, line) in saved.entries.split_inclusive(|byte| *byte == b'\n').enumerate() {
-                let (age, key, value) = read(line).ok_or(Unusable::Entry(at as u64 + 2))?;
+                let entry = contain(|| read(line)).ok().flatten();
+                let (age, key, value) = entry.ok_or(Unusable::Entry(at as u64 + 2))?;
                 entries.extend(life.resume(value, age, away).map(|held| (key, held)));
             }
             Ok(entries)
@@ -88,37 +106,49 @@ where
         Ok(count)
     }
 
-    /// Saves what `cache` holds, if that is done by `until` and `worker` still has its right then; returns how
-    /// many entries were saved, and whether these are all.
+    /// Saves what `cache` holds, if that is done by `until`, nothing was changed in between, and `worker` still has
+    /// its right then.
     pub(super) async fn save(
         &self,
         cache: &CacheHandle<K, V>,
         name: &'static str,
         worker: WorkerGuard,
         until: Instant,
-    ) -> io::Result<(u64, bool)> {
-        let (path, add, cache) = (self.path.clone(), self.add, cache.clone());
+    ) -> io::Result<Saved> {
+        let (path, write, cache) = (self.path.clone(), self.write, cache.clone());
         let in_time = move || match Instant::now() {
             now if now < until => Ok(()),
             _ => Err(io::Error::new(io::ErrorKind::TimedOut, "the time to stop was over")),
         };
         let saving = spawn_blocking(move || {
             in_time()?;
-            let now = Instant::now();
+            let (changes, now) = (cache.changes(), cache.life().now());
             let mut draft = Draft::begin(&path, name, now_ms())?;
-            let mut all = true;
+            let mut saved = Saved { entries: 0, left_out: 0, is_full: false };
             for (at, (key, held)) in cache.living().enumerate() {
                 if at % BATCH == 0 {
                     in_time()?;
                 }
-                all = add(&mut draft, cache.life().age(&held, now), &key, &held.value)?;
-                if !all {
+                let age = cache.life().age(&held, now);
+                let Some(line) = contain(|| write(age, &key, held.value()?)).ok().flatten() else {
+                    saved.left_out += 1;
+                    continue;
+                };
+                saved.is_full = !draft.add(&line)?;
+                if saved.is_full {
                     break;
                 }
             }
-            // Another process may have the file already, and must not find ours in its place.
-            let saved = draft.finish(|| in_time().and_then(|()| worker.check().map_err(io::Error::other)))?;
-            Ok((saved, all))
+            saved.entries = draft.finish(|| {
+                in_time()?;
+                // What was forgotten meanwhile is in the file, and would be back after the next start.
+                if cache.changes() != changes {
+                    return Err(io::Error::other("it was changed while it was saved"));
+                }
+                // Another process may have the file already, and must not find ours in its place.
+                worker.check().map_err(io::Error::other)
+            })?;
+            Ok(saved)
         });
         saving.await.map_err(io::Error::other)?
     }

@@ -1,5 +1,8 @@
 //! The stage's own hooks; files have their tests beside them.
 
+mod asleep;
+mod coming_back;
+mod contained;
 mod saving;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -177,5 +180,5 @@ fn the_environment_changes_the_limits_under_the_stages_own_name() {
     let limits = (stage.time_to_live, stage.time_to_idle, stage.warm_up_limit);
     let seconds = |count| Duration::from_secs(count);
     assert_eq!(limits, (Some(seconds(3600)), Some(seconds(9)), seconds(3)));
-    assert_eq!(stage.store.unwrap().path(), std::path::Path::new("shop-data/user-names.cache"));
+    assert_eq!(stage.store.unwrap().path(), path::Path::new("shop-data/user-names.cache"));
 }

@@ -13,7 +13,7 @@ fn place() -> (TempDir, PathBuf) {
 fn save(path: &Path, entries: &[u32]) {
     let mut draft = Draft::begin(path, "cache", 7).unwrap();
     for entry in entries {
-        assert!(draft.add(entry).unwrap());
+        assert!(draft.add(&line(entry).unwrap()).unwrap());
     }
     assert_eq!(draft.finish(|| Ok(())).unwrap(), entries.len() as u64);
 }
@@ -51,7 +51,7 @@ fn a_draft_that_is_not_finished_or_not_allowed_leaves_the_earlier_file() {
     let (dir, path) = place();
     save(&path, &[1]);
     let mut draft = Draft::begin(&path, "cache", 8).unwrap();
-    draft.add(&2).unwrap();
+    draft.add(&line(&2).unwrap()).unwrap();
     drop(draft);
     let refused = Draft::begin(&path, "cache", 9).unwrap().finish(|| Err(io::Error::other("lost")));
     assert_eq!(refused.unwrap_err().to_string(), "lost");
@@ -146,7 +146,7 @@ fn a_file_ends_where_it_would_be_too_large_to_be_read() {
     let mut draft = Draft::begin(&path, "cache", 7).unwrap();
     draft.most = 4096;
     let mut count = 0;
-    while draft.add(&"x".repeat(100)).unwrap() {
+    while draft.add(&line(&"x".repeat(100)).unwrap()).unwrap() {
         count += 1;
     }
     assert_eq!(draft.finish(|| Ok(())).unwrap(), count);

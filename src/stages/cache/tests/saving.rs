@@ -20,7 +20,7 @@ async fn stop<N: Clone + Send + 'static>(stage: &Cache<u32, u32, N>, cache: Arc<
 }
 
 async fn sorted(cache: &Squares) -> Vec<(u32, u32)> {
-    let mut all: Vec<_> = cache.living().map(|(key, held)| (*key, held.value)).collect();
+    let mut all: Vec<_> = cache.living().map(|(key, held)| (*key, *held.value().unwrap())).collect();
     all.sort_unstable();
     all
 }
@@ -95,7 +95,7 @@ async fn entries_that_end_are_not_loaded_from_the_future() {
     for (limit, expected) in [(Some(Duration::from_secs(3600)), vec![]), (None, vec![(1, 10)])] {
         let tomorrow = store::now_ms() + 24 * 60 * 60 * 1000;
         let mut draft = file::Draft::begin(&path, "cache", tomorrow).unwrap();
-        draft.add(&(None::<u64>, 0, 1, 10)).unwrap();
+        draft.add(&file::line(&(None::<u64>, 0, 1, 10)).unwrap()).unwrap();
         draft.finish(|| Ok(())).unwrap();
         let stage = Cache { time_to_live: limit, ..stage(&path) };
         let (cache, degraded) = up(&stage, ()).await;
@@ -109,7 +109,7 @@ async fn time_on_disk_counts() {
     let an_hour_ago = store::now_ms() - 60 * 60 * 1000;
     let mut draft = file::Draft::begin(&path, "cache", an_hour_ago).unwrap();
     for (key, left) in [(1, 59 * 60 * 1000), (2, 61 * 60 * 1000)] {
-        draft.add(&(Some(left), 0, key, 10)).unwrap();
+        draft.add(&file::line(&(Some(left), 0, key, 10)).unwrap()).unwrap();
     }
     draft.finish(|| Ok(())).unwrap();
     let (cache, _) = up(&stage(&path).time_to_live(Duration::from_secs(7200)), ()).await;
