@@ -16,6 +16,19 @@ pub(crate) fn boot_time() -> Duration {
     Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
 }
 
+/// Begins to count for how long this machine is suspended from now on. What waits by a timer asks it: timers and
+/// `std::time::Instant` stand still meanwhile.
+#[cfg(feature = "scheduler")]
+pub(crate) fn suspension() -> impl Fn() -> Duration + Send + 'static {
+    // Both are read at not quite the same moment, which is no suspension. A real one takes longer.
+    const SHORTEST: Duration = Duration::from_secs(1);
+    let (boot, awake) = (boot_time(), std::time::Instant::now());
+    move || {
+        let suspended = boot_time().saturating_sub(boot).saturating_sub(awake.elapsed());
+        if suspended < SHORTEST { Duration::ZERO } else { suspended }
+    }
+}
+
 /// The wall clock. It can be stepped, so nothing is decided by it but what belongs to people: the hour of a cron
 /// job, and how long a saved cache lay on the disk.
 #[must_use]

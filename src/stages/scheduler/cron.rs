@@ -7,20 +7,23 @@
 //!   off from the next change of the clocks on, and it does not say for when a run was due. So it has one job
 //!   only, which is called every second, and [`Timetable`] says what is due by then.
 //! - It looks every 500 ms whether something is due, so a run begins up to that much late.
+//! - It waits for a moment of the wall clock, and so stands still for hours where that is set back by hours. So a
+//!   second timer looks at the clocks each second, and the whole runtime is begun anew when that has happened.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
     thread::{Builder, JoinHandle},
+    time::Duration,
 };
 
-use chrono::{DateTime, Utc};
-use tokio::sync::SetOnce;
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio::{sync::SetOnce, time::sleep};
 use tokio_cron_scheduler::{Job as CronJob, JobScheduler};
 use tokio_util::sync::CancellationToken;
 
 use super::{job::Job, timetable::Timetable};
 use crate::{
-    clock::wall_clock,
+    clock::{boot_time, wall_clock},
     error::{StageError, StageResult},
     limits::no_thread,
 };
@@ -28,21 +31,33 @@ use crate::{
 /// How many times that have passed are counted one by one, before it counts as a clock that was set.
 const COUNTED: u64 = 10_000;
 
+/// Setting the clock back by more than this is a correction: what ran by the wrong time runs again by the right one. It
+/// is the limit of Vixie cron (cron(8)).
+const CORRECTION: TimeDelta = TimeDelta::hours(3);
+
 /// A job, when it is due, and when for the next time.
 pub(super) struct Entry {
     timetable: Timetable,
     next: DateTime<Utc>,
+    /// The longest that there can be to wait until then. More than that, and the clock was set back so far that the
+    /// job would stand still.
+    most: TimeDelta,
     job: Arc<Job>,
 }
 
 impl Entry {
-    /// A job that is due first at `next`.
-    pub(super) fn new(timetable: Timetable, next: DateTime<Utc>, job: Arc<Job>) -> Self {
-        Self { timetable, next, job }
+    /// A job that is due first at `next`, as found at `now`.
+    pub(super) fn new(timetable: Timetable, now: DateTime<Utc>, next: DateTime<Utc>, job: Arc<Job>) -> Self {
+        Self { timetable, next, most: next - now, job }
     }
 
     /// Starts a run if one is due by `now`. `false` if none will ever be again.
     pub(super) fn beat(&mut self, now: DateTime<Utc>) -> bool {
+        if self.next - now > self.most {
+            let next = self.timetable.after(now);
+            // Nothing has run by this time yet, so however little the clock is set back again, it is looked for anew.
+            return self.wait_for(next, |next| next - now);
+        }
         if self.next > now {
             return true;
         }
@@ -58,8 +73,18 @@ impl Entry {
             }
         };
         self.job.due((now - newest).to_std().unwrap_or_default(), passed_over);
+        // A clock that is set back a little is no reason to run again what has just run: the job rather waits once
+        // more for as long as it does between two runs.
+        self.wait_for(next, |next| (next - newest) + (next - newest).min(CORRECTION))
+    }
+
+    fn wait_for(
+        &mut self,
+        next: Option<DateTime<Utc>>,
+        most: impl FnOnce(DateTime<Utc>) -> TimeDelta,
+    ) -> bool {
         next.is_some_and(|next| {
-            self.next = next;
+            (self.next, self.most) = (next, most(next));
             true
         })
     }
@@ -129,28 +154,52 @@ impl Drop for Cron {
     }
 }
 
-/// The thread's work, in a runtime of its own.
+/// The thread's work, in a runtime of its own, and in a new one each time when the clock was set back.
 fn beat_until(
     stopped: &CancellationToken,
     entries: Vec<Entry>,
     begun: &SetOnce<Result<(), String>>,
 ) -> StageResult<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-    let beating = async {
-        schedule(entries).await?;
-        let _set_here_alone = begun.set(Ok(()));
-        std::future::pending().await
-    };
-    // Also a beginning that hangs ends at once where the stage is to stop.
-    runtime.block_on(stopped.run_until_cancelled(beating)).unwrap_or(Ok(()))
+    let entries = Arc::new(Mutex::new(entries));
+    loop {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        let beating = async {
+            schedule(entries.clone()).await?;
+            let _set_once = begun.set(Ok(()));
+            until_set_back().await;
+            Ok::<_, StageError>(())
+        };
+        // Also a beginning that hangs ends at once where the stage is to stop.
+        match runtime.block_on(stopped.run_until_cancelled(beating)) {
+            None => return Ok(()),
+            Some(ended) => ended?,
+        }
+        tracing::info!(target: "solostart", "the clock was set back: the cron jobs go by its new time");
+    }
+}
+
+/// Returns once the wall clock shows less than it did, beside what has passed since.
+async fn until_set_back() {
+    const LOOK: Duration = Duration::from_secs(1);
+    // The boot clock by the wall clock: it grows when the latter is set forward.
+    let ahead = || now() - TimeDelta::from_std(boot_time()).unwrap_or_default();
+    let mut before = ahead();
+    loop {
+        sleep(LOOK).await;
+        let after = ahead();
+        if before - after > TimeDelta::seconds(1) {
+            return;
+        }
+        before = after;
+    }
 }
 
 /// Sets the beat going. What is spawned here keeps itself alive until the runtime is dropped.
-async fn schedule(mut entries: Vec<Entry>) -> StageResult<()> {
+async fn schedule(entries: Arc<Mutex<Vec<Entry>>>) -> StageResult<()> {
     let mut scheduler = JobScheduler::new().await?;
     let beat = move |_, _| -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> {
         let now = now();
-        entries.retain_mut(|entry| entry.beat(now));
+        entries.lock().unwrap_or_else(PoisonError::into_inner).retain_mut(|entry| entry.beat(now));
         Box::pin(std::future::ready(()))
     };
     let id = scheduler.add(CronJob::new_async("* * * * * *", beat)?).await?;

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use chrono::{DateTime, Utc};
 use tokio::{
     runtime::Handle,
-    time::{Instant, MissedTickBehavior, interval_at},
+    time::{Instant, sleep},
 };
 
 use super::{
@@ -17,6 +17,7 @@ use super::{
     timetable::Timetable,
 };
 use crate::{
+    clock::suspension,
     contract::{
         context::{StageContext, StopContext},
         stage::Stage,
@@ -105,7 +106,7 @@ impl<N: Clone + Send + Sync + 'static> Stage for Scheduler<N> {
                 Schedule::Every(period) => timers.push((*period, job.clone())),
                 Schedule::Cron { .. } => {
                     if let Some((timetable, next)) = entry.timetable(now)? {
-                        crons.push(cron::Entry::new(timetable, next, job.clone()));
+                        crons.push(cron::Entry::new(timetable, now, next, job.clone()));
                     }
                 }
             }
@@ -122,7 +123,7 @@ impl<N: Clone + Send + Sync + 'static> Stage for Scheduler<N> {
         // It ends when it is dropped, and from here on nothing can fail or wait, so there is nothing to undo.
         let cron = if crons.is_empty() { None } else { Some(Cron::start(crons)?) };
         for (period, job) in timers {
-            in_flight.spawn_on(every(period, job, in_flight.clone()), &Handle::current());
+            in_flight.spawn_on(every(period, job, in_flight.clone(), suspension()), &Handle::current());
         }
         Ok(JobScheduler { jobs, in_flight, cron, ticks })
     }
@@ -147,22 +148,33 @@ impl<N: Clone + Send + Sync + 'static> Stage for Scheduler<N> {
     }
 }
 
-/// Says that a job is due once in each period, until the stage stops.
-async fn every(period: Duration, job: Arc<Job>, in_flight: Arc<InFlight>) {
-    let mut ticks = interval_at(Instant::now() + period, period);
-    // After a pause, the job is due once and not as often as it was missed.
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+/// How long a timer runs at most before the clock is asked: so much later a suspension is noticed.
+const LOOK: Duration = Duration::from_secs(60);
+
+/// Says that a job is due once in each period, until the stage stops. The time that the machine was `suspended` counts.
+pub(super) async fn every(
+    period: Duration,
+    job: Arc<Job>,
+    in_flight: Arc<InFlight>,
+    suspended: impl Fn() -> Duration,
+) {
+    let began = Instant::now();
+    let mut due = period;
     loop {
-        let due = tokio::select! {
+        let wait = due.saturating_sub(began.elapsed() + suspended()).min(LOOK);
+        tokio::select! {
             biased;
             () = in_flight.stopping().cancelled() => return,
-            due = ticks.tick() => due,
-        };
-        let late = due.elapsed();
-        let passed_over = late.as_nanos() / period.as_nanos();
+            () = sleep(wait) => {}
+        }
+        let now = began.elapsed() + suspended();
+        let Some(late) = now.checked_sub(due) else { continue };
+        // After a pause, the job is due once and not as often as it was missed.
+        let passed_over = u64::try_from(late.as_nanos() / period.as_nanos()).unwrap_or(u64::MAX);
         let newest_late =
             Duration::from_nanos(u64::try_from(late.as_nanos() % period.as_nanos()).unwrap_or(0));
-        job.due(newest_late, u64::try_from(passed_over).unwrap_or(u64::MAX));
+        due = now - newest_late + period;
+        job.due(newest_late, passed_over);
     }
 }
 

@@ -44,6 +44,11 @@ async fn a_run_that_is_noticed_hours_late_is_made_up_for_or_left_out_as_was_said
 
 /// A job at each full minute, from noon on, and how often it ran.
 fn each_minute(missed: MissedRuns) -> (Arc<Job>, Entry, DateTime<Utc>, impl Fn() -> u32) {
+    by("0 * * * * *", missed)
+}
+
+/// A job that is looked at from noon on, and how often it ran.
+fn by(expression: &str, missed: MissedRuns) -> (Arc<Job>, Entry, DateTime<Utc>, impl Fn() -> u32) {
     let (count, counted) = counting();
     let in_flight = InFlight::default();
     let cx = RunContext::new("minute".into(), in_flight.stopping().clone(), Start::unhurried().cx);
@@ -51,9 +56,9 @@ fn each_minute(missed: MissedRuns) -> (Arc<Job>, Entry, DateTime<Utc>, impl Fn()
     let rules = Rules { time_limit: SECOND, jitter: Duration::ZERO, missed };
     let job = Job::new(cx, Box::new(run), String::new(), rules, Arc::new(in_flight));
     let noon = "2026-11-19T12:00:00Z".parse().unwrap();
-    let timetable = Timetable::parse("0 * * * * *", "UTC").unwrap();
+    let timetable = Timetable::parse(expression, "UTC").unwrap();
     let next = timetable.after(noon).unwrap();
-    let entry = Entry::new(timetable, next, job.clone());
+    let entry = Entry::new(timetable, noon, next, job.clone());
     (job, entry, noon, counted)
 }
 
@@ -91,4 +96,63 @@ async fn a_clock_that_is_set_by_years_makes_a_cron_job_run_once_and_then_as_befo
         assert_eq!(counted(), runs, "after {seconds} s");
     }
     assert!(job.stats().missed >= 10_000);
+}
+
+/// Beats at these seconds after noon, and how often the job has run by each of them.
+async fn beats(expression: &str, expected: &[(i64, u32)]) {
+    let (_, mut entry, noon, counted) = by(expression, MissedRuns::RunOnce);
+    for (seconds, runs) in expected {
+        assert!(entry.beat(noon + TimeDelta::seconds(*seconds)));
+        sleep(SECOND).await;
+        assert_eq!(counted(), *runs, "{expression} after {seconds} s");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_back_does_not_let_a_cron_job_stand_still() {
+    const HOUR: i64 = 3600;
+    // It was five hours fast when the service was started, before anything ran.
+    beats("0 0 9 * * *", &[(0, 0), (-5 * HOUR, 0), (-3 * HOUR, 1), (-3 * HOUR + 1, 1)]).await;
+    // And after something had run.
+    beats("0 * * * * *", &[(60, 1), (60 - 5 * HOUR, 1), (120 - 5 * HOUR, 2), (180 - 5 * HOUR, 3)]).await;
+    beats("0 0 13 * * *", &[(HOUR, 1), (-4 * HOUR, 1), (HOUR, 2)]).await;
+    // Again and again.
+    beats(
+        "0 0 13 * * *",
+        &[(0, 0), (-9 * HOUR, 0), (-18 * HOUR, 0), (-18 * HOUR + 1, 0), (-23 * HOUR - 1, 0), (-23 * HOUR, 1)],
+    )
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_back_a_little_does_not_let_a_cron_job_run_twice() {
+    const HOUR: i64 = 3600;
+    const DAY: i64 = 24 * HOUR;
+    beats("0 0 13 * * *", &[(HOUR, 1), (HOUR - 2, 1), (HOUR, 1), (HOUR + 1, 1), (HOUR + DAY, 2)]).await;
+    beats("0 0 13 * * *", &[(HOUR, 1), (-HOUR, 1), (HOUR, 1), (HOUR + DAY, 2)]).await;
+    beats("0 * * * * *", &[(60, 1), (55, 1), (60, 1), (120, 2), (180, 3)]).await;
+}
+
+thread_local! {
+    static SUSPENDED: std::cell::Cell<Duration> = const { std::cell::Cell::new(Duration::ZERO) };
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_that_the_machine_was_suspended_counts_for_an_interval_and_is_noticed_within_a_minute() {
+    const HOUR: Duration = Duration::from_hours(1);
+    for (missed, counts) in [(MissedRuns::RunOnce, (1, 2)), (MissedRuns::Skip, (0, 3))] {
+        SUSPENDED.set(Duration::ZERO);
+        let (job, _, _, counted) = by("0 * * * * *", missed);
+        let in_flight = Arc::new(InFlight::default());
+        let timer = running::every(HOUR, job.clone(), in_flight.clone(), || SUSPENDED.get());
+        in_flight.spawn_on(timer, &tokio::runtime::Handle::current());
+        sleep(HOUR / 2).await;
+        // Due at 1, 2 and 3 hours.
+        SUSPENDED.set(HOUR * 3 - HOUR / 4);
+        sleep(61 * SECOND).await;
+        assert_eq!((counted(), job.stats().missed), counts, "{missed:?}");
+        sleep(HOUR * 3 / 4).await;
+        assert_eq!((counted(), job.stats().missed), (counts.0 + 1, counts.1), "at four hours");
+        in_flight.stopping().cancel();
+    }
 }
