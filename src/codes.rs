@@ -73,7 +73,7 @@ codes! {
     PROCESS_LIMIT = "process.limit", OsLimit, "A limit of the operating system is reached";
     PROCESS_FILTERED = "process.filtered", Permission, "A filter forbids what every process needs";
     HTTP_DNS = "http.dns", Unavailable, "The name of the upstream cannot be resolved";
-    HTTP_CONNECT = "http.connect", Unavailable, "The upstream does not accept connections";
+    HTTP_CONNECT = "http.connect", Unavailable, "The upstream does not answer";
     HTTP_TLS = "http.tls", Unavailable, "The upstream's certificate or TLS settings are not accepted";
     HTTP_CA_FILE = "http.ca-file", Config, "The file of certificate authorities is not usable";
     HTTP_STATUS = "http.status", Unavailable, "The upstream answered with an error";

@@ -1,13 +1,15 @@
 //! What goes wrong with a request: as applications see it, and as operators see it.
 
-use std::{error::Error, fmt, io};
+use std::{error::Error, fmt};
 
 use reqwest::{StatusCode, Url};
-use rustls::{CertificateError, Error as TlsError};
 
-use super::{proxies::Road, redirects};
+use super::{
+    fault::{FAILING, Fault, REFUSED, SILENT, SPEAKS_TLS, TOO_LONG, UNEXPECTED, fault_of},
+    proxies::Road,
+};
 use crate::{
-    codes::{FailureCode, HTTP_CONNECT, HTTP_DNS, HTTP_STATUS, HTTP_TLS},
+    codes::FailureCode,
     error::{BoxError, StageError},
 };
 
@@ -57,117 +59,6 @@ pub struct HttpFailure {
     road: Option<Road>,
 }
 
-/// One way to fail. There is a table of them, so that codes, words and advice stand side by side.
-struct Fault {
-    code: FailureCode,
-    what: &'static str,
-    /// Whether the same request can succeed later without anybody changing anything.
-    may_pass: bool,
-    hints: &'static [&'static str],
-}
-
-const DNS: Fault = Fault {
-    code: HTTP_DNS,
-    what: "the name cannot be resolved",
-    may_pass: true,
-    hints: &[
-        "Is the name right? See whether it resolves here: getent hosts <HOST>",
-        "Another service's name? It must be running, and containers of both must share a network",
-    ],
-};
-const UNREACHABLE: Fault = Fault {
-    code: HTTP_CONNECT,
-    what: "no connection",
-    may_pass: true,
-    hints: &[
-        "See whether anything answers there: curl -v <URL>",
-        "Is it running, and listening on that port, on an address that this host reaches?",
-    ],
-};
-const SILENT: Fault = Fault { what: "no answer in time", ..UNREACHABLE };
-const BROKEN_OFF: Fault = Fault {
-    what: "the connection broke off",
-    hints: &[
-        "Ask it yourself: curl -v <URL>",
-        "Look into the log of the upstream, and of a proxy in between",
-    ],
-    ..UNREACHABLE
-};
-const LOOK_AT_IT: &str = "Look at it: openssl s_client -connect <HOST>:<PORT> -servername <HOST> </dev/null";
-const NO_TLS: Fault = Fault {
-    code: HTTP_TLS,
-    what: "no agreement on TLS",
-    may_pass: false,
-    hints: &[
-        "See whether that port speaks TLS: openssl s_client -connect <HOST>:<PORT> </dev/null",
-        "If it does not, the URL begins with http://",
-    ],
-};
-const BAD_CERTIFICATE: Fault =
-    Fault { what: "its certificate is not accepted", hints: &[LOOK_AT_IT], ..NO_TLS };
-const EXPIRED: Fault = Fault {
-    what: "its certificate has expired",
-    hints: &["Renew it on the upstream", "Is this machine's clock right? date -u", LOOK_AT_IT],
-    ..NO_TLS
-};
-const NOT_YET_VALID: Fault = Fault {
-    what: "its certificate is not valid yet",
-    hints: &["Is this machine's clock right? date -u", LOOK_AT_IT],
-    ..NO_TLS
-};
-const WRONG_NAME: Fault = Fault {
-    what: "its certificate is for another name",
-    hints: &[
-        "Use the name that the certificate is for",
-        "Or have one made for the name in the URL",
-        LOOK_AT_IT,
-    ],
-    ..NO_TLS
-};
-const UNKNOWN_AUTHORITY: Fault = Fault {
-    what: "its certificate comes from an authority that is not trusted",
-    hints: &[
-        "Is that your own authority? <P>_HTTP_CA_FILE=/path/of/its/certificate.pem",
-        "A public one? The upstream must send the intermediate certificates too",
-        LOOK_AT_IT,
-    ],
-    ..NO_TLS
-};
-const ASTRAY: Fault = Fault {
-    code: HTTP_STATUS,
-    what: "its redirects are not followed",
-    may_pass: false,
-    hints: &["See where it leads: curl -vL <URL>", "Write the URL that it should end at"],
-};
-const ELSEWHERE: Fault = Fault {
-    what: "its redirect to another service is not followed",
-    hints: &[
-        "See where it leads: curl -vL <URL>",
-        "Write the URL that it should end at",
-        "Trust it with where the service goes? <P>_HTTP_REDIRECTS=any",
-    ],
-    ..ASTRAY
-};
-const NOT_HTTP: Fault = Fault {
-    code: HTTP_STATUS,
-    what: "the answer is not HTTP",
-    may_pass: true,
-    hints: &["Is the port that of a web service? curl -v <URL>"],
-};
-const REFUSED: Fault = Fault {
-    code: HTTP_STATUS,
-    what: "it answers with an error",
-    may_pass: false,
-    hints: &["Ask it yourself, with the whole URL: curl -v <URL>", "Look into the log of the upstream"],
-};
-const FAILING: Fault = Fault { may_pass: true, ..REFUSED };
-const UNEXPECTED: Fault = Fault {
-    code: HTTP_STATUS,
-    what: "the answer is not what was expected",
-    may_pass: false,
-    hints: &["Is the URL that of the right service and version? curl -v <URL>"],
-};
-
 impl HttpFailure {
     pub(super) fn of(error: reqwest::Error) -> Self {
         let target = error.url().map(shown);
@@ -175,25 +66,10 @@ impl HttpFailure {
         if let Some(status) = error.status() {
             return Self::status(status, target);
         }
-        let fault = if error.is_dns() {
-            &DNS
-        } else if let Some(tls) = find::<TlsError>(&error) {
-            tls_fault(tls)
-        } else if error.is_redirect() {
-            if redirects::leads_elsewhere(&error) { &ELSEWHERE } else { &ASTRAY }
-        } else if error.is_timeout() {
-            &SILENT
-        } else if error.is_connect() {
-            &UNREACHABLE
-        } else if find::<serde_json::Error>(&error).is_some() {
-            // The parser's message quotes the answer.
-            return Self { fault: &UNEXPECTED, target, status: None, source: None, road: None };
-        } else if error.is_body() || error.is_decode() || find::<io::Error>(&error).is_some() {
-            &BROKEN_OFF
-        } else {
-            &NOT_HTTP
-        };
-        Self { fault, target, status: None, source: Some(error.into()), road: None }
+        let fault = fault_of(&error);
+        // The parser's message quotes the answer.
+        let source = (!std::ptr::eq(fault, &UNEXPECTED)).then(|| error.into());
+        Self { fault, target, status: None, source, road: None }
     }
 
     pub(super) fn status(status: StatusCode, target: Option<String>) -> Self {
@@ -207,8 +83,8 @@ impl HttpFailure {
         Self { fault: &SILENT, target: Some(target), status: None, source: None, road: None }
     }
 
-    /// `http.dns`, `http.connect` (also no answer in time), `http.tls` or `http.status` (also an answer that is
-    /// not HTTP).
+    /// `http.dns`, `http.connect` (also no answer, or not in time), `http.tls` or `http.status` (also an answer that is
+    /// not HTTP); `stage.failed` where the request could not be sent as it is.
     #[must_use]
     pub fn failure_code(&self) -> FailureCode {
         self.fault.code
@@ -251,12 +127,14 @@ impl HttpError {
     pub(super) fn for_operator_of(self, prefix: &str) -> StageError {
         let (fault, target, road) = match &self {
             Self::Stopped | Self::CutOff => return self.into(),
-            Self::TooLarge { .. } | Self::NotJson { .. } => (&UNEXPECTED, None, None),
+            Self::TooLarge { .. } => (&TOO_LONG, None, None),
+            Self::NotJson { .. } => (&UNEXPECTED, None, None),
             Self::Failed(failure) => (failure.fault, failure.target.as_deref(), failure.road.clone()),
         };
         let target = target.and_then(|target| Url::parse(target).ok());
         let mut error = StageError::new(fault.code, self);
-        for hint in fault.hints {
+        let is_encrypted = target.as_ref().is_some_and(|target| target.scheme() == "https");
+        for hint in fault.hints.iter().filter(|hint| !(is_encrypted && **hint == SPEAKS_TLS)) {
             let hint = proxied::by_road(hint, road.as_ref());
             error = error.hint(pasteable(&hint, target.as_ref()).replace("<P>", prefix));
         }
@@ -312,35 +190,4 @@ fn pasteable(hint: &str, target: Option<&Url>) -> String {
 pub(super) fn shown(url: &Url) -> String {
     let port = url.port_or_known_default().map_or_else(String::new, |port| format!(":{port}"));
     format!("{}://{}{port}", url.scheme(), url.host_str().unwrap_or_default())
-}
-
-fn tls_fault(error: &TlsError) -> &'static Fault {
-    use CertificateError as C;
-    let TlsError::InvalidCertificate(why) = error else { return &NO_TLS };
-    if matches!(why, C::Expired | C::ExpiredContext { .. }) {
-        &EXPIRED
-    } else if matches!(why, C::NotValidYet | C::NotValidYetContext { .. }) {
-        &NOT_YET_VALID
-    } else if matches!(why, C::NotValidForName | C::NotValidForNameContext { .. }) {
-        &WRONG_NAME
-    } else if matches!(why, C::UnknownIssuer | C::BadSignature) {
-        // A bad signature is what an authority gives that was made anew under its old name.
-        &UNKNOWN_AUTHORITY
-    } else {
-        &BAD_CERTIFICATE
-    }
-}
-
-/// The first error of type `E` among the causes. Some travel inside of `io::Error`s, whose `source` is not
-/// what they hold but the source of that.
-pub(super) fn find<'e, E: Error + 'static>(error: &'e (dyn Error + 'static)) -> Option<&'e E> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(found) = error.downcast_ref() {
-            return Some(found);
-        }
-        let held = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        next = held.map(|held| held as &(dyn Error + 'static)).or_else(|| error.source());
-    }
-    None
 }

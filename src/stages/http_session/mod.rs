@@ -6,6 +6,7 @@
 mod body;
 mod client;
 mod failure;
+mod fault;
 mod no_proxy;
 mod probe;
 mod proxies;
@@ -61,7 +62,7 @@ use crate::{
 /// - No error, report or log line shows a URL beyond its scheme, host and port.
 ///
 /// # Failure codes
-/// `http.dns`, `http.connect` (also no answer in time), `http.tls`, `http.status` (also an answer that is not
+/// `http.dns`, `http.connect` (also no answer, or not in time), `http.tls`, `http.status` (also an answer that is not
 /// HTTP, and redirects that lead nowhere).
 #[derive(Clone)]
 pub struct HttpSession {

@@ -1,27 +1,22 @@
 //! Which redirects are followed.
 
-use std::error::Error;
-
 use reqwest::{Url, redirect::Policy};
 
-use super::failure::{find, shown};
+use super::failure::shown;
 
 /// Why a redirect is not followed.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-enum Astray {
+pub(super) enum Astray {
     #[error("they lead in a circle")]
     Circle,
     #[error("there are more than {0} of them")]
     TooMany(usize),
     #[error("one leads from https to http")]
     Downgrade,
+    #[error("one leads to something that is neither http nor https")]
+    OtherScheme,
     #[error("one leads to {0}")]
     Elsewhere(String),
-}
-
-/// Whether the redirect is not followed only because it leads to another service.
-pub(super) fn leads_elsewhere(error: &(dyn Error + 'static)) -> bool {
-    find::<Astray>(error).is_some_and(|astray| matches!(astray, Astray::Elsewhere(_)))
 }
 
 /// At most `limit` redirects, none in a circle, none that gives up the encryption, and none to another service unless
@@ -37,6 +32,9 @@ pub(super) fn policy(limit: usize, anywhere: bool) -> Policy {
 }
 
 fn judge(previous: &[Url], next: &Url, limit: usize, anywhere: bool) -> Result<(), Astray> {
+    if !["http", "https"].contains(&next.scheme()) {
+        return Err(Astray::OtherScheme);
+    }
     if previous.last().is_some_and(|last| last.scheme() == "https") && next.scheme() != "https" {
         return Err(Astray::Downgrade);
     }

@@ -6,6 +6,7 @@ mod probing;
 mod stopping;
 mod surroundings;
 mod upstreams;
+mod wire;
 
 use std::{
     io::{Read, Write},

@@ -5,8 +5,11 @@ use std::{borrow::Cow, fmt};
 use reqwest::Url;
 use rustls::Error as TlsError;
 
-use super::{DNS, Fault, HttpFailure, SILENT, UNREACHABLE, find};
-use crate::stages::http_session::proxies::{Proxies, Road, Through};
+use super::HttpFailure;
+use crate::stages::http_session::{
+    fault::{DNS, Fault, SILENT, UNREACHABLE, find},
+    proxies::{Proxies, Road, Through},
+};
 
 const ANOTHER_WAY: &str = "Can it be reached without? NO_PROXY=<HOST>";
 const DOWN: Fault = Fault {
