@@ -82,8 +82,10 @@ pub(crate) fn contain<T>(code: impl FnOnce() -> T) -> Result<T, Panicked> {
 
 /// A value of the application's that is dropped at times and on threads which it does not choose: its destructor is
 /// contained.
+#[cfg(feature = "cache")]
 pub(crate) struct Quiet<T>(Option<T>);
 
+#[cfg(feature = "cache")]
 impl<T> Quiet<T> {
     pub(crate) fn new(value: T) -> Self {
         Self(Some(value))
@@ -95,6 +97,7 @@ impl<T> Quiet<T> {
     }
 }
 
+#[cfg(feature = "cache")]
 impl<T> Drop for Quiet<T> {
     fn drop(&mut self) {
         let value = self.0.take();
@@ -128,20 +131,39 @@ pub(crate) fn shown(value: &dyn fmt::Display) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
+pub(crate) mod testing {
+    use std::{error::Error, fmt, panic::panic_any};
 
-    struct PanicsWhenDropped(u32);
+    /// An error, a payload of a panic, or something that a closure holds, which fails at whatever it is asked for.
+    #[derive(Debug)]
+    pub(crate) struct Hostile;
 
-    impl Drop for PanicsWhenDropped {
-        fn drop(&mut self) {
-            std::panic::panic_any(PanicsWhenDropped(self.0 + 1));
+    impl fmt::Display for Hostile {
+        fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+            Err(fmt::Error)
         }
     }
 
+    impl Error for Hostile {
+        fn source(&self) -> Option<&(dyn Error + 'static)> {
+            panic!("no source")
+        }
+    }
+
+    impl Drop for Hostile {
+        fn drop(&mut self) {
+            panic_any(Hostile);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{testing::Hostile, *};
+
     #[test]
     fn a_payload_whose_destructor_panics_is_contained_with_its_panic() {
-        let outcome = contain(|| std::panic::panic_any(PanicsWhenDropped(0)));
+        let outcome = contain(|| std::panic::panic_any(Hostile));
         assert_eq!(outcome.map(|(): ()| ()).unwrap_err().message, "a value that is not a text");
     }
 

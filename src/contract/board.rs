@@ -258,6 +258,14 @@ pub(crate) struct GaveUp {
     pub(crate) at: Duration,
 }
 
+/// What the sink holds is the application's, and who lets go of the board last is anybody.
+impl Drop for Board {
+    fn drop(&mut self) {
+        let sink = self.sink.take();
+        let _unheard = contain(move || drop(sink));
+    }
+}
+
 impl std::fmt::Debug for Board {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Board").field("stages", &self.cells.len()).field("phase", &self.phase()).finish()

@@ -1,7 +1,6 @@
 //! What the engine would hand to a stage, for tests that call a stage's hooks themselves.
 
 use std::{
-    fmt,
     sync::{
         Arc, LazyLock,
         atomic::{AtomicU32, Ordering},
@@ -94,28 +93,6 @@ impl Start {
 /// What a stop hook gets that has `limit` for its work.
 pub(super) fn stop_within(limit: Duration) -> StopContext {
     StopContext { reason: StopReason::Finished.into(), deadline: Instant::now() + limit }
-}
-
-/// An error, a payload of a panic, or something that a stage needs, which fails at whatever it is asked for.
-#[derive(Debug)]
-pub(super) struct Hostile;
-
-impl fmt::Display for Hostile {
-    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Err(fmt::Error)
-    }
-}
-
-impl std::error::Error for Hostile {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        panic!("no source")
-    }
-}
-
-impl Drop for Hostile {
-    fn drop(&mut self) {
-        std::panic::panic_any(Hostile);
-    }
 }
 
 /// What can be copied a number of times, and panics then.

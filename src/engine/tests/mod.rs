@@ -15,6 +15,7 @@ use crate::contract::{event::Event, outcome::StartupError};
 mod defects;
 mod edges;
 mod failing;
+mod hostile;
 mod inside;
 mod late;
 mod random;

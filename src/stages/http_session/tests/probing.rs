@@ -82,6 +82,18 @@ async fn an_upstream_that_comes_late_is_waited_for() {
 }
 
 #[tokio::test]
+async fn limits_that_no_clock_reaches_are_none() {
+    let stage = HttpSession::new()
+        .connect_timeout(Duration::MAX)
+        .read_timeout(Duration::MAX)
+        .timeout(Duration::MAX)
+        .idle_timeout(Duration::MAX)
+        .retry_budget(Duration::MAX);
+    let address = answering("204 No Content");
+    up(&stage.probe(format!("http://{address}/"))).await.unwrap();
+}
+
+#[tokio::test]
 async fn what_cannot_pass_is_not_tried_again() {
     for head in ["403 Forbidden", "302 Found\r\nLocation: /again"] {
         let asked = Arc::new(AtomicUsize::new(0));

@@ -1,7 +1,7 @@
 //! Whatever the application's code fails at, a task is told of, and is not dead without notice.
 
 use super::*;
-use crate::stages::testing::{Copies, Hostile};
+use crate::{contain::testing::Hostile, stages::testing::Copies};
 
 async fn hostile(_: RunContext, count: Count) -> StageResult<()> {
     match count.add() {
