@@ -8,10 +8,13 @@
 //!   only, which is called every second, and [`Timetable`] says what is due by then.
 //! - It looks every 500 ms whether something is due, so a run begins up to that much late.
 //! - It waits for a moment of the wall clock, and so stands still for hours where that is set back by hours. So a
-//!   second timer looks at the clocks each second, and the whole runtime is begun anew when that has happened.
+//!   second timer looks whether it beats, and the whole runtime is begun anew where it does not.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     thread::{Builder, JoinHandle},
     time::Duration,
 };
@@ -23,13 +26,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::{job::Job, timetable::Timetable};
 use crate::{
-    clock::{boot_time, wall_clock},
+    clock::wall_clock,
     error::{StageError, StageResult},
     limits::no_thread,
 };
 
 /// How many times that have passed are counted one by one, before it counts as a clock that was set.
 const COUNTED: u64 = 10_000;
+
+/// In this time it beats three times.
+const LOOK: Duration = Duration::from_secs(3);
 
 /// Setting the clock back by more than this is a correction: what ran by the wrong time runs again by the right one. It
 /// is the limit of Vixie cron (cron(8)).
@@ -54,39 +60,35 @@ impl Entry {
     /// Starts a run if one is due by `now`. `false` if none will ever be again.
     pub(super) fn beat(&mut self, now: DateTime<Utc>) -> bool {
         if self.next - now > self.most {
-            let next = self.timetable.after(now);
-            // Nothing has run by this time yet, so however little the clock is set back again, it is looked for anew.
-            return self.wait_for(next, |next| next - now);
+            return self.look_anew(now);
         }
         if self.next > now {
             return true;
         }
         let (mut newest, mut passed_over) = (self.next, 0);
-        let next = loop {
-            match self.timetable.after(newest) {
-                Some(due) if due <= now && passed_over < COUNTED => {
-                    (newest, passed_over) = (due, passed_over + 1)
-                }
-                // So many have passed that the clock was set: the next is looked for from there.
-                Some(due) if due <= now => break self.timetable.after(now),
-                next => break next,
+        while let Some(due) = self.timetable.after(newest).filter(|due| *due <= now) {
+            (newest, passed_over) = (due, passed_over + 1);
+            if passed_over == COUNTED {
+                // So many have passed that the clock was set.
+                self.job.due((now - newest).to_std().unwrap_or_default(), passed_over);
+                return self.look_anew(now);
             }
-        };
+        }
         self.job.due((now - newest).to_std().unwrap_or_default(), passed_over);
+        let Some(next) = self.timetable.after(newest) else { return false };
         // A clock that is set back a little is no reason to run again what has just run: the job rather waits once
         // more for as long as it does between two runs.
-        self.wait_for(next, |next| (next - newest) + (next - newest).min(CORRECTION))
+        let between = next - newest;
+        (self.next, self.most) = (next, between + between.min(CORRECTION));
+        true
     }
 
-    fn wait_for(
-        &mut self,
-        next: Option<DateTime<Utc>>,
-        most: impl FnOnce(DateTime<Utc>) -> TimeDelta,
-    ) -> bool {
-        next.is_some_and(|next| {
-            (self.next, self.most) = (next, most(next));
-            true
-        })
+    /// Looks for the next time from `now` on. Nothing has run by this time yet, so however little the clock is set
+    /// back after that, it is looked for once more.
+    fn look_anew(&mut self, now: DateTime<Utc>) -> bool {
+        let Some(next) = self.timetable.after(now) else { return false };
+        (self.next, self.most) = (next, next - now);
+        true
     }
 }
 
@@ -154,52 +156,56 @@ impl Drop for Cron {
     }
 }
 
-/// The thread's work, in a runtime of its own, and in a new one each time when the clock was set back.
+/// What beats, and how often it did.
+struct Beating {
+    entries: Mutex<Vec<Entry>>,
+    beats: AtomicU64,
+}
+
+/// The thread's work, in a runtime of its own, and in a new one each time when the beat has stopped.
 fn beat_until(
     stopped: &CancellationToken,
     entries: Vec<Entry>,
     begun: &SetOnce<Result<(), String>>,
 ) -> StageResult<()> {
-    let entries = Arc::new(Mutex::new(entries));
+    let beating = Arc::new(Beating { entries: Mutex::new(entries), beats: AtomicU64::new(0) });
     loop {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-        let beating = async {
-            schedule(entries.clone()).await?;
+        let work = async {
+            schedule(beating.clone()).await?;
             let _set_once = begun.set(Ok(()));
-            until_set_back().await;
+            until_it_stops(&beating.beats).await;
             Ok::<_, StageError>(())
         };
         // Also a beginning that hangs ends at once where the stage is to stop.
-        match runtime.block_on(stopped.run_until_cancelled(beating)) {
+        match runtime.block_on(stopped.run_until_cancelled(work)) {
             None => return Ok(()),
             Some(ended) => ended?,
         }
-        tracing::info!(target: "solostart", "the clock was set back: the cron jobs go by its new time");
+        tracing::debug!(target: "solostart", "the beat of the cron jobs had stopped: was the clock set back?");
     }
 }
 
-/// Returns once the wall clock shows less than it did, beside what has passed since.
-async fn until_set_back() {
-    const LOOK: Duration = Duration::from_secs(1);
-    // The boot clock by the wall clock: it grows when the latter is set forward.
-    let ahead = || now() - TimeDelta::from_std(boot_time()).unwrap_or_default();
-    let mut before = ahead();
+/// Returns once no beat has come for three times as long as it takes.
+async fn until_it_stops(beats: &AtomicU64) {
+    let mut before = None;
     loop {
-        sleep(LOOK).await;
-        let after = ahead();
-        if before - after > TimeDelta::seconds(1) {
+        let now = beats.load(Ordering::Relaxed);
+        if before.replace(now) == Some(now) {
             return;
         }
-        before = after;
+        sleep(LOOK).await;
     }
 }
 
 /// Sets the beat going. What is spawned here keeps itself alive until the runtime is dropped.
-async fn schedule(entries: Arc<Mutex<Vec<Entry>>>) -> StageResult<()> {
+async fn schedule(beating: Arc<Beating>) -> StageResult<()> {
     let mut scheduler = JobScheduler::new().await?;
     let beat = move |_, _| -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> {
         let now = now();
-        entries.lock().unwrap_or_else(PoisonError::into_inner).retain_mut(|entry| entry.beat(now));
+        beating.beats.fetch_add(1, Ordering::Relaxed);
+        let mut entries = beating.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.retain_mut(|entry| entry.beat(now));
         Box::pin(std::future::ready(()))
     };
     let id = scheduler.add(CronJob::new_async("* * * * * *", beat)?).await?;

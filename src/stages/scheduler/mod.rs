@@ -103,7 +103,7 @@ impl Rules {
 
 /// What becomes of runs that were due while nobody could notice: the machine was suspended, the process was
 /// stopped, its threads were blocked, the clock was set forward. They count as missed once they are noticed
-/// more than five seconds late.
+/// more than five seconds late. A suspension is noticed up to a minute after it has ended.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
 pub enum MissedRuns {
     /// One run makes up for all of them, at once.
@@ -146,7 +146,8 @@ impl<N: Send + 'static> Scheduler<N> {
         self
     }
 
-    /// How long one run may take, for the jobs that are added after this call.
+    /// How long one run may take, for the jobs that are added after this call. The time that the machine is suspended
+    /// does not count: the run does not go on in it either.
     #[must_use]
     pub fn time_limit(mut self, limit: Duration) -> Self {
         self.rules.time_limit = limit;
@@ -180,6 +181,9 @@ impl<N: Send + 'static> Scheduler<N> {
 
     /// Adds a job that runs again and again, for the first time one `period` after the start. Its name is for
     /// logs, reports and `/tick/<job>`: lower-case words joined by hyphens, another for each job.
+    ///
+    /// The period is one millisecond at least and 100 years at most, and longer than the jitter. The time that the
+    /// machine is suspended counts.
     #[must_use]
     pub fn every<F, Fut>(self, name: impl Into<Cow<'static, str>>, period: Duration, job: F) -> Self
     where
@@ -190,7 +194,17 @@ impl<N: Send + 'static> Scheduler<N> {
     }
 
     /// Adds a job that runs by a cron expression of six fields: second, minute, hour, day of the month, month,
-    /// day of the week. Where both days are given, both must be right. A run begins up to a second late.
+    /// day of the week. Where both days are given, both must be right. Sunday is `0` or `SUN`, the last one of a month
+    /// `0L`. A run begins up to a second late.
+    ///
+    /// # Refused
+    /// When the stage is checked or started: an expression that cannot be read or that no moment fulfils, and a jitter
+    /// that is as long as the time between two runs. The error names the field.
+    ///
+    /// # A clock that is set
+    /// Set forward, it is as after a suspension: see [`MissedRuns`]. Set back, the job goes by the new time within
+    /// seconds. It does not run again what it has just run, unless it would otherwise wait for more than three hours, or
+    /// for as long as it does between two runs, beyond its time: then the old time was wrong (cron(8)).
     ///
     /// # Summer time
     /// In a [`time_zone`](Self::time_zone) whose clocks change, as Vixie cron has it (cron(8)):

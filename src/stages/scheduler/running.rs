@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use tokio::{
     runtime::Handle,
     time::{Instant, sleep},
@@ -31,6 +31,11 @@ use crate::{
     },
 };
 
+/// Timers of the runtime have this grain.
+const SHORTEST: Duration = Duration::from_millis(1);
+/// A period that is longer is none that anybody means, and no clock counts up to the end of the longest.
+const LONGEST: Duration = Duration::from_hours(100 * 365 * 24);
+
 impl<N: Send + 'static> Scheduler<N> {
     /// What is wrong with the jobs as they were added.
     fn judge(&self) -> StageResult<()> {
@@ -54,6 +59,12 @@ impl<N> Entry<N> {
         };
         let timetable = Timetable::parse(expression, zone).map_err(refused)?;
         let next = timetable.after(now).ok_or_else(|| refused("never comes true".to_owned()))?;
+        if self.scatters_too_far(&timetable, next) {
+            return Err(refused(format!(
+                "comes true again before its jitter of {:?} has passed",
+                self.rules.jitter
+            )));
+        }
         Ok(Some((timetable, next)))
     }
 
@@ -62,13 +73,44 @@ impl<N> Entry<N> {
         if !is_stage_name(name) {
             return Some(format!("a job cannot be named {name:?}: use lower-case words joined by hyphens"));
         }
+        if rules.time_limit.is_zero() {
+            return Some(format!("the time limit of job `{name}` leaves its runs no time"));
+        }
         match schedule {
             Schedule::Every(Duration::ZERO) => Some(format!("job `{name}` has no period")),
+            Schedule::Every(period) if *period < SHORTEST => Some(format!(
+                "the period of job `{name}` is {period:?}, and no timer is that quick: 1 ms at least"
+            )),
+            Schedule::Every(period) if *period > LONGEST => {
+                Some(format!("the period of job `{name}` is longer than 100 years"))
+            }
             Schedule::Every(period) if rules.jitter >= *period => {
                 Some(format!("the jitter of job `{name}` is as long as its period"))
             }
             Schedule::Every(_) | Schedule::Cron { .. } => None,
         }
+    }
+
+    /// Whether a run may still wait for its jitter to pass when the next one is due.
+    fn scatters_too_far(&self, timetable: &Timetable, first: DateTime<Utc>) -> bool {
+        // Enough to see nights, ends of weeks and changes of the clocks, for jobs that run often and for those that do not.
+        const TIMES: usize = 100;
+        const AHEAD: TimeDelta = TimeDelta::days(366);
+        if self.rules.jitter.is_zero() {
+            return false;
+        }
+        let Ok(jitter) = TimeDelta::from_std(self.rules.jitter) else { return true };
+        let mut earlier = first;
+        for _ in 0..TIMES {
+            let Some(later) = timetable.after(earlier) else { return false };
+            if jitter >= later - earlier {
+                return true;
+            } else if later - first > AHEAD {
+                return false;
+            }
+            earlier = later;
+        }
+        false
     }
 }
 

@@ -18,6 +18,8 @@ use crate::{
 mod contained;
 mod cron_times;
 mod missed;
+mod refused;
+mod set_back;
 mod ticking;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -181,35 +183,6 @@ async fn a_run_that_does_not_end_in_time_is_dropped_and_named() {
     // The run's own copy is gone: what is left are the test's and the jobs'.
     drop((sender, scheduler));
     assert_eq!(receiver.recv().await, None);
-}
-
-#[tokio::test]
-async fn jobs_that_cannot_run_are_refused_by_name() {
-    let idle = async |_: RunContext, (): ()| Ok(());
-    for (stage, expected) in [
-        (Scheduler::new().every("a", SECOND, idle).cron("a", "* * * * * *", idle), "two jobs are named `a`"),
-        (Scheduler::new().every("a", Duration::ZERO, idle), "job `a` has no period"),
-        (Scheduler::new().cron("a", "nonsense", idle), "the schedule `nonsense` of job `a` cannot be read"),
-        (Scheduler::new().cron("a", "0 0 * * *", idle), "the schedule `0 0 * * *` of job `a` cannot be read"),
-        (
-            Scheduler::new().cron("a", "0 0 0 30 2 *", idle),
-            "the schedule `0 0 0 30 2 *` of job `a` never comes true",
-        ),
-        (
-            Scheduler::new().time_zone("Mars/Olympus").cron("a", "0 0 0 * * *", idle),
-            "the schedule `0 0 0 * * *` of job `a` has no time zone: `Mars/Olympus` is unknown",
-        ),
-        (Scheduler::new().every("a/b", SECOND, idle), "a job cannot be named \"a/b\""),
-        (
-            Scheduler::new().jitter(SECOND).every("a", SECOND, idle),
-            "the jitter of job `a` is as long as its period",
-        ),
-    ] {
-        let start = Start::unhurried();
-        let error = stage.start(start.cx.clone(), ()).await.unwrap_err();
-        assert!(error.to_string().starts_with(expected), "{error}");
-        start.roll_back().await.unwrap();
-    }
 }
 
 #[tokio::test]

@@ -43,6 +43,9 @@ impl Timetable {
             .dom_and_dow(true)
             .build();
         let cron = parser.parse(expression).map_err(|error| format!("cannot be read: {error}"))?;
+        if let Some(why) = never(&cron, &parser, expression) {
+            return Err(format!("never comes true: {why}"));
+        }
         let once_a_day = cron.determine_job_type() == JobType::FixedTime;
         Ok(Self { cron, zone, once_a_day })
     }
@@ -96,6 +99,49 @@ impl Timetable {
         let change = changes.find(|change| change.offset().seconds() != old.local_minus_utc())?;
         DateTime::from_timestamp(change.timestamp().as_second(), 0)
     }
+}
+
+/// Why no moment is right for the expression, if none is. `croner` would look through all years up to 5000 first.
+fn never(cron: &Cron, parser: &CronParser, expression: &str) -> Option<String> {
+    let pattern = &cron.pattern;
+    let right = |found: Result<bool, _>| found.is_ok_and(|right| right);
+    let fields: Vec<&str> = expression.split_whitespace().collect();
+    let field = |at: usize| fields.get(at).copied().unwrap_or_default();
+    let none = |what: &str, text: &str| Some(format!("no {what} is `{text}`"));
+    if !(0..60).any(|second| right(pattern.second_match(second))) {
+        return none("second", field(0));
+    } else if !(0..60).any(|minute| right(pattern.minute_match(minute))) {
+        return none("minute", field(1));
+    } else if !(0..24).any(|hour| right(pattern.hour_match(hour))) {
+        return none("hour", field(2));
+    }
+    let alone = |days: String| parser.parse(&days).is_ok_and(|cron| has_a_day(&cron));
+    // `croner` reads 7 as Sunday, and `7L` as nothing: also in a list whose other days come.
+    if let Some(nothing) = field(5).split(',').find(|day| !alone(format!("0 0 0 * * {day}"))) {
+        return none("day of the week", nothing);
+    }
+    if has_a_day(cron) {
+        return None;
+    }
+    let (day, month) = (field(3), field(4));
+    Some(if alone(format!("0 0 0 {day} {month} *")) {
+        format!(
+            "the day of the month `{day}` is never the day of the week `{}`, and both must be right",
+            field(5)
+        )
+    } else {
+        format!("the day of the month `{day}` is in no month that is `{month}`")
+    })
+}
+
+/// Whether any day of any year is right. Within 28 years, each day of the year is each day of the week once, that of
+/// leap years too; the centuries that leave one out only make it rarer.
+fn has_a_day(cron: &Cron) -> bool {
+    let pattern = &cron.pattern;
+    let is_right = |year, month, day| pattern.day_match(year, month, day).is_ok_and(|right| right);
+    (1..=12)
+        .filter(|month| pattern.month_match(*month).is_ok_and(|right| right))
+        .any(|month| (2001..2029).any(|year| (1..=31).any(|day| is_right(year, month, day))))
 }
 
 /// `None` beyond the year 9999.

@@ -1,7 +1,7 @@
 //! Whatever the application's code fails at, the job ends, is counted, and runs again.
 
 use super::*;
-use crate::stages::testing::{Copies, Hostile};
+use crate::{contain::testing::Hostile, stages::testing::Copies};
 
 async fn hostile(_: RunContext, count: Arc<AtomicU32>) -> StageResult<()> {
     match count.fetch_add(1, Ordering::Relaxed) {

@@ -116,6 +116,9 @@ async fn a_clock_that_is_set_back_does_not_let_a_cron_job_stand_still() {
     // And after something had run.
     beats("0 * * * * *", &[(60, 1), (60 - 5 * HOUR, 1), (120 - 5 * HOUR, 2), (180 - 5 * HOUR, 3)]).await;
     beats("0 0 13 * * *", &[(HOUR, 1), (-4 * HOUR, 1), (HOUR, 2)]).await;
+    // It jumped ahead, and back again.
+    beats("* * * * * *", &[(1, 1), (8 * HOUR, 2), (5 * HOUR, 2), (5 * HOUR + 1, 3)]).await;
+    beats("0 * * * * *", &[(60, 1), (8 * HOUR, 2), (5 * HOUR, 2), (5 * HOUR + 60, 3)]).await;
     // Again and again.
     beats(
         "0 0 13 * * *",
