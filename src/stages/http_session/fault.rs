@@ -242,13 +242,13 @@ fn of_redirects(why: &Astray) -> &'static Fault {
 
 fn of_tls(error: &TlsError) -> &'static Fault {
     use CertificateError as C;
-    let why = match error {
-        TlsError::InvalidCertificate(why) => why,
-        // The first byte is not that of a record of TLS (RFC 8446, section 5.1).
-        TlsError::InvalidMessage(_) => return &PLAIN,
-        TlsError::AlertReceived(Alert::CertificateRequired) => return &WANTS_CERTIFICATE,
-        _ => return &NO_TLS,
-    };
+    // The first byte is not that of a record of TLS (RFC 8446, section 5.1).
+    if matches!(error, TlsError::InvalidMessage(_)) {
+        return &PLAIN;
+    } else if matches!(error, TlsError::AlertReceived(Alert::CertificateRequired)) {
+        return &WANTS_CERTIFICATE;
+    }
+    let TlsError::InvalidCertificate(why) = error else { return &NO_TLS };
     if matches!(why, C::Expired | C::ExpiredContext { .. }) {
         &EXPIRED
     } else if matches!(why, C::NotValidYet | C::NotValidYetContext { .. }) {
