@@ -84,6 +84,21 @@ async fn tls_that_is_spoken_to_a_plain_port_is_said_to_be() {
 }
 
 #[tokio::test]
+async fn an_upstream_that_wants_to_know_its_clients_is_said_to() {
+    let authority = Authority::new();
+    let config = authority.config_for_known_clients("127.0.0.1");
+    let address = server(move |stream| answer(&mut encrypted(&config, stream), "200 OK"));
+    let file = authority.file();
+    let error = probed(HttpSession::new().ca_file(file.path()), &format!("https://{address}/")).await;
+    said(
+        &error,
+        HTTP_TLS,
+        "it wants a certificate from its clients",
+        "Ask it at an address where none is needed",
+    );
+}
+
+#[tokio::test]
 async fn an_encrypted_connection_that_is_closed_before_the_answer_is_not_told_to_be_encrypted() {
     let authority = Authority::new();
     let config = authority.config("127.0.0.1", |_| ());
