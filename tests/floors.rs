@@ -65,6 +65,22 @@ fn all_sources() -> Vec<PathBuf> {
     paths
 }
 
+/// A subscriber may wait, or panic: only the thread of `contract/tell.rs` tells it anything.
+#[test]
+fn nobody_but_the_one_who_tells_calls_a_subscriber() {
+    let tellers = ["contract/tell.rs", "contract/event.rs"];
+    for path in all_sources().iter().filter(|path| !tellers.iter().any(|teller| path.ends_with(teller))) {
+        let source = fs::read_to_string(path).unwrap();
+        let code = source.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let found = code.filter(|line| {
+            ["error", "warn", "info", "debug", "trace"]
+                .iter()
+                .any(|level| line.contains(&format!("tracing::{level}!")))
+        });
+        assert_eq!(found.count(), 0, "{}", path.display());
+    }
+}
+
 /// The module of `src` that a file belongs to.
 fn module_of(path: &Path) -> String {
     let inside = path.strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap();

@@ -9,7 +9,7 @@
 use std::{cell::OnceCell, fs, os::fd::BorrowedFd, path::Path};
 
 use super::{
-    evidence::{existing, mount_at, quoted},
+    evidence::{existing, mount_at},
     mounts::{self, Class, Mount, mount_among},
     platform::Platform,
 };
@@ -139,7 +139,7 @@ pub(crate) fn typed(command: &str, path: &Path) -> String {
 /// The command that copies a directory to one beside it, or out of a container.
 #[cfg(feature = "database")]
 pub(crate) fn copied(dir: &Path) -> String {
-    let shown = quoted(dir);
+    let shown = super::evidence::quoted(dir);
     let beside = format!("cp -a {shown} {shown}.broken");
     let outside = typed("cp -a", dir);
     match outside.strip_suffix(" busybox cp -a") {

@@ -39,6 +39,7 @@ use crate::{
         guard::WorkerGuard,
         panic::Contained,
         stage::Stage,
+        tell::{shown, tell},
     },
     error::{StageError, StageResult},
     settings::{Env, SOME_TIME, paths::data_dir},
@@ -322,8 +323,8 @@ where
             // A cache is never the only copy of anything, so a stop does not fail for its sake.
             match timeout_at(until, saving).await {
                 Ok(Ok(saved)) => tell_of(&saved, &path),
-                Ok(Err(error)) => tracing::warn!(target: "solostart", %path, %error, "cache not saved"),
-                Err(_) => tracing::warn!(target: "solostart", %path, "cache not saved in time"),
+                Ok(Err(error)) => tell!(warn, "cache not saved", path = shown(path), error = shown(error)),
+                Err(_) => tell!(warn, "cache not saved in time", path = shown(path)),
             }
         }
         // Whoever still holds a clone keeps an empty cache alive, not its entries.
@@ -336,7 +337,7 @@ where
         cache.settle().await;
         let stats = cache.stats();
         metrics::set(self.name, &stats);
-        tracing::debug!(target: "solostart", stage = self.name, ?stats, "cache");
+        tell!(debug, "cache", stage = self.name, stats = format!("{stats:?}"));
         Ok(())
     }
 }
@@ -346,9 +347,16 @@ fn tell_of(saved: &Saved, path: &path::Display<'_>) {
     if is_full || left_out > 0 {
         let why =
             if is_full { "it is too large" } else { "the others cannot be written as JSON and read again" };
-        tracing::warn!(target: "solostart", %path, count = entries, left_out, why, "cache saved in part");
+        tell!(
+            warn,
+            "cache saved in part",
+            path = shown(path),
+            count = entries,
+            left_out = left_out,
+            why = why
+        );
     } else {
-        tracing::debug!(target: "solostart", %path, count = entries, "cache saved");
+        tell!(debug, "cache saved", path = shown(path), count = entries);
     }
 }
 

@@ -26,6 +26,7 @@ use super::{
 };
 use crate::{
     codes::{DB_BUSY, DB_DISK_FULL},
+    contract::tell::{shown, tell},
     error::{StageError, StageResult},
     instance::{
         evidence::{quoted, size},
@@ -174,7 +175,12 @@ fn prune(file: &Path, made: &Path, keep: usize) {
     for (_, path) in others.into_iter().take(surplus) {
         if let Err(error) = remove_file(&path) {
             // The migration does not depend on it.
-            tracing::warn!(target: "solostart", %error, backup = %path.display(), "an old backup cannot be removed");
+            tell!(
+                warn,
+                "an old backup cannot be removed",
+                error = shown(error),
+                backup = shown(path.display())
+            );
         }
     }
 }

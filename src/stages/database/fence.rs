@@ -18,7 +18,10 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehav
 
 use super::errors::{DatabaseError, sqlite_failed};
 use crate::{
-    contract::guard::{FencingToken, LockLost, WorkerGuard},
+    contract::{
+        guard::{FencingToken, LockLost, WorkerGuard},
+        tell::tell,
+    },
     error::{StageError, StageResult},
     instance::worker_mode::{Now, Protocol},
 };
@@ -116,10 +119,10 @@ fn raise_to(connection: &mut Connection, worker: &WorkerGuard, path: &Path) -> S
         }
         if !Protocol::WHOLE.credible(found.number(), now) {
             let (path, found) = (path.display(), found.describe());
-            tracing::warn!(
-                token = token.get(),
+            let what = format!(
                 "the fence in the database {path} had a token that no instance was given ({found}); it was replaced"
             );
+            tell!(warn, what, token = token.get());
         }
     }
     let holder = worker.holder().to_string();

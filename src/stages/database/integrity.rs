@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::errors::{advise_recovery, code_of, printable, sqlite_failed};
 use crate::{
     codes::{DB_CORRUPT, STARTUP_INTERRUPTED},
+    contract::tell::{shown, tell},
     error::{StageError, StageResult},
 };
 
@@ -63,9 +64,11 @@ pub(super) fn check(
             Err(StageError::new(STARTUP_INTERRUPTED, "stopped while the database was checked"))
         }
         Err(_) => {
-            tracing::warn!(
-                target: "solostart", database = %path.display(), ?limit,
-                "the database is too large to be checked in this time; it is used unchecked"
+            tell!(
+                warn,
+                "the database is too large to be checked in this time; it is used unchecked",
+                database = shown(path.display()),
+                limit = format!("{limit:?}")
             );
             Ok(())
         }

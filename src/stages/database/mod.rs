@@ -38,6 +38,7 @@ use crate::{
     contract::{
         context::{StageContext, StopContext},
         stage::Stage,
+        tell::tell,
     },
     error::{StageError, StageResult},
     instance::refusal,
@@ -197,7 +198,7 @@ impl Stage for SqliteDatabase {
             path: path.clone(),
             worker: cx.worker(),
             step: Box::new(move |step| {
-                tracing::info!(target: "solostart", stage = told.stage(), step);
+                tell!(info, "step", stage = told.stage().to_owned(), step = step.to_owned());
                 told.step(step);
             }),
         })?;

@@ -27,6 +27,7 @@ use super::preflight::beside;
 use crate::{
     clock::boot_id,
     codes::DB_REPLACED,
+    contract::tell::{shown, tell},
     error::{StageError, StageResult},
     instance::{evidence::quoted, sharing::typed},
     owned,
@@ -163,10 +164,8 @@ impl Stamp {
     /// Moves the log into the database once it is long enough. `found` is what the database was before the commit.
     pub(super) fn after_commit(&self, connection: &Connection, found: &Metadata) {
         if self.lock().as_ref().is_some_and(|last| *last != Seen::of(found)) {
-            tracing::warn!(
-                target: "solostart", database = %self.database.display(),
-                "another program wrote to the database beside this service; a backup is restored while the service is stopped"
-            );
+            let what = "another program wrote to the database beside this service; a backup is restored while the service is stopped";
+            tell!(warn, what, database = shown(self.database.display()));
             self.set();
         }
         if IN_LOG.get() < PAGES {
@@ -176,7 +175,7 @@ impl Stamp {
         // As with SQLite's own, what could not be moved now is moved later.
         let moved = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
         if let Err(error) = moved {
-            tracing::debug!(target: "solostart", %error, "the log was not moved into the database");
+            tell!(debug, "the log was not moved into the database", error = shown(error));
         }
         self.set();
     }
@@ -185,7 +184,8 @@ impl Stamp {
     pub(super) fn clear(&self) {
         *self.lock() = None;
         if let Err(error) = self.file.set_len(0) {
-            tracing::warn!(target: "solostart", %error, stamp = %beside(&self.database, ENDING).display(), "the stamp stays");
+            let stamp = beside(&self.database, ENDING);
+            tell!(warn, "the stamp stays", error = shown(error), stamp = shown(stamp.display()));
         }
     }
 
@@ -199,7 +199,7 @@ impl Stamp {
     fn set(&self) {
         if let Err(error) = self.try_set() {
             self.clear();
-            tracing::debug!(target: "solostart", %error, "the database is not stamped");
+            tell!(debug, "the database is not stamped", error = shown(error));
         }
     }
 

@@ -33,7 +33,10 @@ use super::{
 };
 use crate::{
     codes::STAGE_PANICKED,
-    contract::panic::contain,
+    contract::{
+        panic::contain,
+        tell::{shown, tell},
+    },
     error::{ErrorKind, StageError, StageResult},
     limits::no_thread,
     stages::in_flight::soft_deadline,
@@ -283,12 +286,12 @@ fn close(connection: Connection, cut: &CancellationToken) -> rusqlite::Result<()
         // Both are a service to the next start; without them the file and its log are just as sound.
         match tidy(&connection) {
             Ok(0) => {}
-            Ok(_) => tracing::warn!(
-                target: "solostart",
+            Ok(_) => tell!(
+                warn,
                 "another program reads the database: what was written last stays in the log beside it"
             ),
             Err(error) => {
-                tracing::warn!(target: "solostart", %error, "the database was closed without a checkpoint");
+                tell!(warn, "the database was closed without a checkpoint", error = shown(error));
             }
         }
     }

@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use super::{job::Job, timetable::Timetable};
 use crate::{
     clock::wall_clock,
+    contract::tell::tell,
     error::{StageError, StageResult},
     limits::no_thread,
 };
@@ -182,7 +183,7 @@ fn beat_until(
             None => return Ok(()),
             Some(ended) => ended?,
         }
-        tracing::debug!(target: "solostart", "the beat of the cron jobs had stopped: was the clock set back?");
+        tell!(debug, "the beat of the cron jobs had stopped: was the clock set back?");
     }
 }
 

@@ -15,7 +15,10 @@ use tokio::{
 use super::{MissedRuns, Rules};
 use crate::{
     clock::wall_clock,
-    contract::{event::Event, state::Phase},
+    contract::{
+        tell::tell,
+        {event::Event, state::Phase},
+    },
     error::{ErrorKind, StageError, StageResult},
     stages::{RunContext, flood::Flood, in_flight::InFlight},
 };
@@ -136,7 +139,7 @@ impl Job {
             let lost = self.cx.worker().check().is_err();
             if stats.running || lost {
                 stats.skipped += 1;
-                tracing::debug!(target: "solostart", job = self.name(), running = stats.running, "job skipped");
+                tell!(debug, "job skipped", job = self.name().to_owned(), running = stats.running);
                 return if lost { Triggered::Over } else { Triggered::Running };
             }
             stats.running = true;

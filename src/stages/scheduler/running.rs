@@ -21,6 +21,7 @@ use crate::{
     contract::{
         context::{StageContext, StopContext},
         stage::Stage,
+        tell::tell,
     },
     error::{ErrorKind, StageError, StageResult},
     ids::is_stage_name,
@@ -158,7 +159,7 @@ impl<N: Clone + Send + Sync + 'static> Stage for Scheduler<N> {
         let ticks = Ticks::new(self.driver.secret(), &jobs);
         if self.driver.mode != Mode::Internal {
             if !ticks.is_open() {
-                tracing::warn!(target: "solostart", stage = self.name, driver = self.driver.note(), "no job runs");
+                tell!(warn, "no job runs", stage = self.name, driver = self.driver.note());
             }
             return Ok(JobScheduler { jobs, in_flight, cron: None, ticks });
         }

@@ -16,7 +16,8 @@ async fn an_essential_task_whose_error_or_panic_cannot_be_shown_or_dropped_ends_
         let stage = Tasks::new().restarts(restarts).essential_task("hostile", hostile);
         let start = Start::unhurried();
         let handle = Arc::new(stage.start(start.cx.clone(), Count::default()).await.unwrap());
-        let (_, error) = start.cx.board().failed().await;
+        start.cx.board().failed().await;
+        let error = start.cx.board().gave_up().remove(0).error;
         assert_eq!(error.failure_code(), expected);
         assert_eq!(states(&handle), [TaskState::GivenUp]);
     }
@@ -29,7 +30,8 @@ async fn an_essential_task_whose_needs_cannot_be_copied_ends_the_service() {
     // One for the task itself.
     let needs = Copies(Arc::new(AtomicU32::new(1)));
     let handle = Arc::new(stage.start(start.cx.clone(), needs).await.unwrap());
-    let (_, error) = start.cx.board().failed().await;
+    start.cx.board().failed().await;
+    let error = start.cx.board().gave_up().remove(0).error;
     assert_eq!(error.to_string(), "panicked: no copies left");
     assert_eq!(states(&handle), [TaskState::GivenUp]);
 }
