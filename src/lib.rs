@@ -144,10 +144,7 @@ pub use contract::{
     state::{Phase, StageState, StopReason},
     status::{StageTimes, Status, Timeline},
 };
-pub use engine::{
-    plan::{StageBuilder, StartHook},
-    running::Running,
-};
+pub use engine::{plan::StageBuilder, running::Running, start_hook::StartHook};
 pub use error::{BoxError, ErrorKind, Fact, Hint, StageError, StageResult};
 #[cfg(feature = "http-routes")]
 pub use http::HttpLimits;

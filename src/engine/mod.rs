@@ -42,6 +42,7 @@ mod life;
 pub(crate) mod plan;
 pub(crate) mod running;
 mod serve;
+pub(crate) mod start_hook;
 mod tasks;
 mod up;
 

@@ -12,12 +12,9 @@ use std::{
     time::Duration,
 };
 
-use backon::{BackoffBuilder, ExponentialBuilder};
-use futures_util::{
-    FutureExt, TryFutureExt,
-    future::{BoxFuture, lazy},
-};
+use futures_util::future::BoxFuture;
 
+use super::start_hook::{ErasedStart, Start, StartHook, TypedStart};
 use crate::{
     codes::GRAPH_INVALID,
     contain::contain,
@@ -37,16 +34,6 @@ pub(crate) type BoxHealth = Arc<dyn Fn(Output) -> BoxFuture<'static, StageResult
 pub(crate) type BoxCheck = Box<dyn Fn() -> StageResult<()> + Send>;
 pub(crate) type BoxServe =
     Box<dyn FnOnce(&Outputs<'_>, ServeContext) -> Option<BoxFuture<'static, StageResult<()>>> + Send>;
-
-/// A start hook with its types erased.
-pub(crate) trait Start: Send {
-    /// Takes the prerequisites' outputs. `false` where one is missing.
-    fn bind(&mut self, outputs: &Outputs<'_>) -> bool;
-    /// The hook's future, or `None` where it cannot be called once more.
-    fn attempt(&mut self, cx: StageContext) -> Option<BoxFuture<'static, StageResult<Output>>>;
-    /// How long to wait before each further attempt.
-    fn delays(&self) -> Box<dyn Iterator<Item = Duration> + Send>;
-}
 
 /// Everything that the engine needs to know of one stage.
 pub(crate) struct Spec {
@@ -206,77 +193,6 @@ impl Plan {
     }
 }
 
-/// A stage's start hook: an async closure or function of a [`StageContext`] and the prerequisites'
-/// outputs. It is implemented for all of those, and for nothing else.
-pub trait StartHook<V, T>: Send + 'static {
-    #[doc(hidden)]
-    fn call(self, cx: StageContext, values: V) -> impl Future<Output = StageResult<T>> + Send;
-}
-
-impl<F, Fut, V, T> StartHook<V, T> for F
-where
-    F: FnOnce(StageContext, V) -> Fut + Send + 'static,
-    Fut: Future<Output = StageResult<T>> + Send + 'static,
-    V: Send + 'static,
-{
-    fn call(self, cx: StageContext, values: V) -> impl Future<Output = StageResult<T>> + Send {
-        self(cx, values)
-    }
-}
-
-struct TypedStart<N: Take, F> {
-    needs: N,
-    values: Option<N::Values>,
-    hook: Option<F>,
-    /// How to copy the hook for another attempt, where the stage retries.
-    again: Option<fn(&F) -> F>,
-    attempts: u32,
-}
-
-struct ErasedStart<N: Take, T, F> {
-    typed: TypedStart<N, F>,
-    output: PhantomData<fn() -> T>,
-}
-
-impl<N, T, F> Start for ErasedStart<N, T, F>
-where
-    N: Take,
-    T: Send + Sync + 'static,
-    F: StartHook<N::Values, T>,
-{
-    fn bind(&mut self, outputs: &Outputs<'_>) -> bool {
-        self.typed.values = self.typed.needs.take(outputs);
-        self.typed.values.is_some()
-    }
-
-    fn attempt(&mut self, cx: StageContext) -> Option<BoxFuture<'static, StageResult<Output>>> {
-        let typed = &mut self.typed;
-        let (hook, values) = match typed.again {
-            Some(copy) => (copy(typed.hook.as_ref()?), typed.values.clone()?),
-            None => (typed.hook.take()?, typed.values.take()?),
-        };
-        // The hook is called by the first poll, which contains a panic of its synchronous part and which the watchdog
-        // sees. An async block would do that too, and keep what the hook owns three times over.
-        let future = lazy(move |_| hook.call(cx, values)).flatten();
-        Some(Box::pin(future.map_ok(|output| Arc::new(output) as Output)))
-    }
-
-    fn delays(&self) -> Box<dyn Iterator<Item = Duration> + Send> {
-        Box::new(
-            ExponentialBuilder::default()
-                .with_min_delay(FIRST_RETRY)
-                .with_max_delay(LAST_RETRY)
-                .with_jitter()
-                .with_max_times(self.typed.attempts.saturating_sub(1) as usize)
-                .build(),
-        )
-    }
-}
-
-/// The wait before the second attempt; it doubles, with jitter, up to [`LAST_RETRY`].
-const FIRST_RETRY: Duration = Duration::from_millis(100);
-const LAST_RETRY: Duration = Duration::from_secs(5);
-
 fn downcast<T: Any + Send + Sync>(output: Output) -> StageResult<Arc<T>> {
     output.downcast().map_err(|_other| super::defect("a stage's output has another type"))
 }
@@ -402,7 +318,7 @@ where
         }
         plan.after = keys;
         spec.optional = optional;
-        spec.start = Some(Box::new(ErasedStart { typed: start, output: PhantomData }));
+        spec.start = Some(Box::new(ErasedStart::new(start)));
         plan.specs.push(spec);
         StageKey { startup: plan.startup, id }
     }

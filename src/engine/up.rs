@@ -16,8 +16,8 @@ use super::{
     defect,
     hook::Hook,
     hook::panicked,
-    plan::Start,
     stage_failure,
+    start_hook::Start,
     tasks::{ToEngine, Told},
 };
 use crate::{

@@ -16,8 +16,9 @@ use crate::{
     },
     engine::{
         Limits,
-        plan::{Plan, StageBuilder, StartHook},
+        plan::{Plan, StageBuilder},
         running::{Prepared, Running, broken},
+        start_hook::StartHook,
     },
     error::StageResult,
     graph::{GraphProblem, StageName},

@@ -9,7 +9,10 @@ use crate::{
         context::StageContext,
         needs::{Output, Outputs},
     },
-    engine::plan::{BoxStop, Spec, Start},
+    engine::{
+        plan::{BoxStop, Spec},
+        start_hook::Start,
+    },
     error::{StageError, StageResult},
     startup::Startup,
 };
