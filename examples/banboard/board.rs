@@ -42,6 +42,7 @@ pub(crate) struct ActiveBan {
     /// The row, for whoever lifts the ban.
     #[serde(skip)]
     pub(crate) id: i64,
+    /// Or a network.
     pub(crate) address: String,
     pub(crate) jail: String,
     pub(crate) network: String,
@@ -162,8 +163,8 @@ pub(crate) fn listed_networks(db: &Connection) -> rusqlite::Result<Vec<Network>>
 /// Adds the countries of the networks that are known.
 pub(crate) async fn locate(bans: &mut [ActiveBan], countries: &Countries) {
     for ban in bans {
-        if let Ok(address) = ban.address.parse() {
-            ban.country = country_of(countries, Network::host(address)).await;
+        if let Some(banned) = Network::banned(&ban.address) {
+            ban.country = country_of(countries, banned).await;
         }
     }
 }

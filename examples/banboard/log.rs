@@ -7,9 +7,9 @@
 //!
 //! fail2ban writes local time without a zone. It is taken as UTC.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
 use jiff::{civil::DateTime, tz::TimeZone};
+
+use crate::networks::Network;
 
 /// Milliseconds since 1970, on the log's own clock.
 pub(crate) type Millis = i64;
@@ -24,11 +24,11 @@ pub(crate) struct Entry {
     pub(crate) event: Event,
 }
 
-/// Who is banned where.
+/// Who is banned where: an address, or a network.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Target {
     pub(crate) jail: String,
-    pub(crate) address: IpAddr,
+    pub(crate) address: Network,
 }
 
 /// The messages that the board is made from. `None` as a time or a length means for ever.
@@ -51,7 +51,7 @@ pub(crate) enum Event {
 }
 
 /// Reads one line without its line feed. `None` if it is not one of fail2ban's, or names something that
-/// is not an address: the caller counts and skips it.
+/// is neither an address nor a network: the caller counts and skips it.
 pub(crate) fn parse(line: &[u8]) -> Option<Entry> {
     let text = String::from_utf8_lossy(line);
     // A file system that lost its power leaves a run of NUL bytes before the next line.
@@ -111,7 +111,7 @@ fn jail_and_message(message: &str) -> Option<(&str, &str)> {
 }
 
 fn target(jail: &str, address: &str) -> Option<Target> {
-    let address = address.parse::<IpAddr>().ok()?.to_canonical();
+    let address = Network::banned(address)?;
     is_jail(jail).then(|| Target { jail: jail.to_owned(), address })
 }
 
@@ -141,14 +141,6 @@ fn instant(stamp: &str, fraction: usize) -> Option<Millis> {
 
 fn is_digits(text: &str) -> bool {
     text.bytes().all(|each| each.is_ascii_digit())
-}
-
-/// The network that an address is counted under: what one customer of a provider usually has.
-pub(crate) fn network_of(address: IpAddr) -> String {
-    match address {
-        IpAddr::V4(v4) => format!("{}/24", Ipv4Addr::from_bits(v4.to_bits() & (u32::MAX << 8))),
-        IpAddr::V6(v6) => format!("{}/48", Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 80))),
-    }
 }
 
 #[cfg(test)]

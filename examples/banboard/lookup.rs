@@ -72,7 +72,9 @@ impl Lookups {
         let listed = self.database.read(|db| Ok(board::listed_networks(db)?)).await?;
         let mut wanted = Vec::new();
         for network in listed {
-            if wanted.len() < PER_ROUND && is_public(network.first()) && self.is_unheard_of(network).await {
+            // The country of one of its customers would be shown for all that a wide network holds.
+            let may_be_told = !network.is_wide() && is_public(network.first());
+            if wanted.len() < PER_ROUND && may_be_told && self.is_unheard_of(network).await {
                 wanted.push(network);
             }
         }

@@ -1,6 +1,6 @@
 //! Which country a network is in: the table that the `cache` stage keeps in memory.
 
-use std::{net::IpAddr, str::FromStr};
+use std::{fmt, net::IpAddr, str::FromStr};
 
 use rusqlite::{Connection, types::Type};
 use solostart::stages::cache::CacheHandle;
@@ -26,6 +26,38 @@ impl Network {
         Self { first: address, length: if address.is_ipv4() { 32 } else { 128 } }
     }
 
+    /// What fail2ban bans: an address, or a network. Written in another way, it is still the same one: bits behind
+    /// the length count for nothing, and IPv4 within IPv6 (RFC 4291, 2.5.5.2) is IPv4.
+    pub(crate) fn banned(text: &str) -> Option<Self> {
+        let Some((first, length)) = text.split_once('/') else {
+            return Some(Self::host(text.parse::<IpAddr>().ok()?.to_canonical()));
+        };
+        let written = Self::host(first.parse().ok()?);
+        let digits = length.bytes().all(|each| each.is_ascii_digit());
+        let length: u8 = length.parse().ok().filter(|length| digits && *length <= written.length)?;
+        let host = Self::host(written.first.to_canonical());
+        // What reaches beyond the IPv4 addresses is IPv6.
+        let shorter_by = written.length - host.length;
+        Some(
+            length.checked_sub(shorter_by).map_or(written.shortened(length), |length| host.shortened(length)),
+        )
+    }
+
+    /// The network that this one is counted under: what one customer of a provider usually has, or itself if it is
+    /// larger.
+    pub(crate) fn counted_under(self) -> Self {
+        self.shortened(self.customers_length())
+    }
+
+    /// Whether this is more than one customer of a provider usually has.
+    pub(crate) fn is_wide(self) -> bool {
+        self.length < self.customers_length()
+    }
+
+    fn customers_length(self) -> u8 {
+        if self.first.is_ipv4() { 24 } else { 48 }
+    }
+
     /// Its first address.
     pub(crate) fn first(self) -> IpAddr {
         self.first
@@ -44,6 +76,16 @@ impl Network {
             }
         };
         Self { first, length: length.min(self.length) }
+    }
+}
+
+/// An address stands without a length.
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self == Self::host(self.first) {
+            return self.first.fmt(f);
+        }
+        write!(f, "{}/{}", self.first, self.length)
     }
 }
 
@@ -119,6 +161,44 @@ pub(crate) mod tests {
         }
         let whole: Network = "203.0.113.0/24".parse().unwrap();
         assert_eq!(country_of(&countries, whole).await.as_deref(), Some("NL"), "not that of a part of it");
+    }
+
+    #[test]
+    fn what_is_banned_has_one_form_however_it_is_written() {
+        for (written, one) in [
+            ("192.0.2.7", "192.0.2.7"),
+            ("192.0.2.7/32", "192.0.2.7"),
+            ("192.0.2.7/24", "192.0.2.0/24"),
+            ("0.0.0.0/0", "0.0.0.0/0"),
+            ("2001:DB8:1:0::/48", "2001:db8:1::/48"),
+            ("2001:db8::1/128", "2001:db8::1"),
+            ("::ffff:192.0.2.7", "192.0.2.7"),
+            ("::ffff:192.0.2.7/120", "192.0.2.0/24"),
+            ("::ffff:192.0.2.7/95", "::fffe:0:0/95"),
+        ] {
+            let network = Network::banned(written).unwrap();
+            assert_eq!(network.to_string(), one, "{written}");
+            assert_eq!(Network::banned(one), Some(network), "{written}");
+        }
+        for wrong in
+            ["192.0.2.0/33", "192.0.2.0/+8", "192.0.2.0/", "/8", "192.0.2/24", "::/129", "192.0.2.0/8/8"]
+        {
+            assert_eq!(Network::banned(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn addresses_are_counted_under_what_one_customer_has_and_larger_networks_as_themselves() {
+        for (banned, counted, is_wide) in [
+            ("203.0.113.45", "203.0.113.0/24", false),
+            ("203.0.113.64/26", "203.0.113.0/24", false),
+            ("203.0.0.0/16", "203.0.0.0/16", true),
+            ("2001:db8:12:ff::1", "2001:db8:12::/48", false),
+            ("2001:db8::/32", "2001:db8::/32", true),
+        ] {
+            let network = Network::banned(banned).unwrap();
+            assert_eq!((&*network.counted_under().to_string(), network.is_wide()), (counted, is_wide));
+        }
     }
 
     #[test]

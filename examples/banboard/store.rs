@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::{
     follow::{Batch, Position},
-    log::{Event, Millis, Target, network_of},
+    log::{Event, Millis, Target},
 };
 
 /// Within this time after a ban began, a line about it speaks of the same ban: fail2ban writes `Ban` and
@@ -132,7 +132,7 @@ fn begin(
     .execute(params![
         target.jail,
         target.address.to_string(),
-        network_of(target.address),
+        target.address.counted_under().to_string(),
         at,
         expires_at,
         restored

@@ -32,7 +32,7 @@ impl Log {
             skipped += batch.skipped;
             for entry in batch.entries {
                 let Event::Banned(target) = entry.event else { continue };
-                let std::net::IpAddr::V4(address) = target.address else { continue };
+                let std::net::IpAddr::V4(address) = target.address.first() else { continue };
                 seen.push(address.octets()[3]);
             }
             *position = batch.position;

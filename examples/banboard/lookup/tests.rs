@@ -137,7 +137,9 @@ impl Host {
 async fn whatever_the_upstream_does_it_is_asked_once_and_the_country_is_a_code_or_none() {
     let networks: Vec<_> = (3..=9).map(|each| format!("{each}.{each}.{each}.0/24")).collect();
     let upstream = Upstream::start();
-    let host = Host::start(&networks).await;
+    // It holds many customers, so the country of its first address is not that of all of them.
+    let wide = "5.0.0.0/8".to_owned();
+    let host = Host::start(&[&networks[..], &[wide]].concat()).await;
     let lookups = host.lookups(upstream.address);
     for _round in 0..2 {
         lookups.round().await.unwrap();
@@ -149,6 +151,7 @@ async fn whatever_the_upstream_does_it_is_asked_once_and_the_country_is_a_code_o
         let country = country_of(&lookups.countries, network.parse().unwrap()).await;
         assert_eq!(country.as_deref(), (path == "/9.9.9.0").then_some("DE"), "{path}");
     }
+    assert_eq!(upstream.asked("/5.0.0.0"), 0);
     drop(lookups);
     assert!(host.running.shutdown("the test is over").await.is_clean());
 }

@@ -78,6 +78,30 @@ fn a_ban_lasts_until_its_unban() {
 }
 
 #[test]
+fn a_network_is_banned_as_one_and_counted_under_itself_or_what_holds_it() {
+    let db = database();
+    say(
+        &db,
+        &[
+            "03:00:00,000 [sshd] Ban 192.0.2.0/26",
+            "03:00:01,000 [sshd] Ban 2001:db8::/32",
+            "03:00:02,000 [sshd] Ban 192.0.2.9",
+            "03:05:00,000 [sshd] Unban 192.0.2.1/26",
+        ],
+    );
+    assert_eq!(
+        bans(&db),
+        [
+            "192.0.2.0/26 sshd 03:00:00 03:10:00 03:05:00",
+            "2001:db8::/32 sshd 03:00:01 03:10:01 active",
+            "192.0.2.9 sshd 03:00:02 03:10:02 active"
+        ]
+    );
+    assert_eq!(count(&db, "SELECT count(DISTINCT network) FROM bans WHERE network LIKE '192.0.2.0/24'"), 1);
+    assert_eq!(count(&db, "SELECT count(*) FROM bans WHERE network = address"), 1);
+}
+
+#[test]
 fn a_jails_own_ban_time_is_learnt_and_remembered() {
     let db = database();
     say(&db, &["02:00:00,000 Creating new jail 'recidive'"]);
