@@ -226,3 +226,62 @@ fn a_health_check_tells_a_service_that_is_ready_from_one_that_starts_hangs_or_is
     let (code, line) = ask("--live");
     assert!(code == 1 && line.starts_with("not running"), "{line}");
 }
+
+/// Starts the service and returns the line that says it is ready, and the page.
+fn ready_line_and_page(data: &Path, log: &Path) -> (String, String) {
+    let address = free_address();
+    let mut service = start(data, address, &[("BANBOARD_FAIL2BAN_LOG", log.to_str().unwrap())]);
+    service.wait_for("READY");
+    let page = get(address, "/").1;
+    assert_eq!(get(address, "/readyz").0, 200);
+    service.terminate();
+    let ended = service.wait();
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    let ready = ended.stderr.lines().find(|line| line.contains("READY")).unwrap();
+    (ready.to_owned(), page)
+}
+
+#[test]
+fn a_log_of_which_nothing_is_understood_is_said_in_the_ready_line_and_on_the_page_as_long_as_it_is() {
+    let data = tempfile::tempdir().unwrap();
+    let (log, own) = (data.path().join("fail2ban.log"), data.path().join("data"));
+    let syslog = "Nov 19 03:14:07 host fail2ban.actions[812]: NOTICE [sshd] Ban 192.0.2.1\n".repeat(12);
+    let utf16: Vec<_> = format!("\u{feff}{syslog}").encode_utf16().flat_map(u16::to_le_bytes).collect();
+    for foreign in [syslog.into_bytes(), utf16] {
+        fs::write(&log, foreign).unwrap();
+        for start in ["the first", "one that reads nothing new"] {
+            let (ready, page) = ready_line_and_page(&own, &log);
+            assert!(ready.contains("fail2ban.log: none of its last "), "{start}: {ready}");
+            assert!(page.contains("The log: none of its last "), "{start}: {page}");
+        }
+    }
+    let ban = "\u{feff}2026-11-19 03:14:07,123 fail2ban.actions [812]: NOTICE  [sshd] Ban 192.0.2.0/24\n";
+    fs::write(&log, ban).unwrap();
+    let (_, page) = ready_line_and_page(&own, &log);
+    assert!(!page.contains("none of its last") && page.contains("192.0.2.0/24"), "{page}");
+}
+
+#[test]
+fn what_was_lost_of_a_log_is_said_once_in_the_ready_line_and_stays_on_the_page() {
+    let data = tempfile::tempdir().unwrap();
+    let (log, own) = (data.path().join("fail2ban.log"), data.path().join("data"));
+    let ban = |second| {
+        format!(
+            "2026-11-19 03:14:0{second},123 fail2ban.actions [812]: NOTICE  [sshd] Ban 192.0.2.{second}\n"
+        )
+    };
+    fs::write(&log, ban(1)).unwrap();
+    let (ready, page) = ready_line_and_page(&own, &log);
+    assert!(!ready.contains("lost") && !page.contains("lost"), "{ready}");
+
+    fs::write(data.path().join("fail2ban.log.2.gz"), "compressed").unwrap();
+    fs::write(data.path().join("fail2ban.log.1"), ban(3)).unwrap();
+    fs::write(&log, ban(4)).unwrap();
+    let (ready, page) = ready_line_and_page(&own, &log);
+    assert!(ready.contains("fail2ban.log: lines may be lost"), "{ready}");
+    for shown in ["192.0.2.1", "192.0.2.3", "192.0.2.4", "The log: lines may be lost; once"] {
+        assert!(page.contains(shown), "{shown}: {page}");
+    }
+    let (ready, page) = ready_line_and_page(&own, &log);
+    assert!(!ready.contains("lost") && page.contains("The log: lines may be lost; once"), "{ready}");
+}

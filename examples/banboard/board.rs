@@ -34,6 +34,37 @@ pub(crate) struct LogState {
     pub(crate) as_of: Option<Millis>,
     pub(crate) lines: u64,
     pub(crate) skipped: u64,
+    /// How often files of the log were gone or compressed before they were read.
+    pub(crate) gaps: u64,
+    /// How many lines were skipped since the last one that was fail2ban's.
+    pub(crate) strange: u64,
+}
+
+/// Lines that are not fail2ban's, one after another, which no traceback between its lines explains.
+const STRANGE: u64 = 100;
+
+impl LogState {
+    /// Why what the log says now is not understood, in a line.
+    pub(crate) fn unreadable(&self) -> Option<String> {
+        let is_strange = self.strange >= STRANGE || (self.strange > 0 && self.lines == self.skipped);
+        is_strange.then(|| {
+            let none = match self.strange {
+                1 => "its last line is not fail2ban's".to_owned(),
+                strange => format!("none of its last {} lines is fail2ban's", text::number(strange)),
+            };
+            none + "; see: fail2ban-client get logtarget"
+        })
+    }
+
+    /// What of the log is not on the board, in a line.
+    pub(crate) fn lost(&self) -> Option<String> {
+        let times = match self.gaps {
+            0 => return None,
+            1 => "once".to_owned(),
+            gaps => format!("{} times", text::number(gaps)),
+        };
+        Some(format!("lines may be lost; {times}, a rotated file was compressed or gone before it was read"))
+    }
 }
 
 /// A ban that has not ended.
@@ -119,10 +150,16 @@ impl Board {
     }
 }
 
-fn log_state(db: &Connection) -> rusqlite::Result<LogState> {
-    let row = db.query_row("SELECT log_time, lines, skipped FROM log_position", [], |row| {
-        let (lines, skipped): (i64, i64) = (row.get(1)?, row.get(2)?);
-        Ok(LogState { as_of: row.get(0)?, lines: lines.cast_unsigned(), skipped: skipped.cast_unsigned() })
+pub(crate) fn log_state(db: &Connection) -> rusqlite::Result<LogState> {
+    let row = db.query_row("SELECT log_time, lines, skipped, gaps, strange FROM log_position", [], |row| {
+        let count = |column: usize| row.get::<_, i64>(column).map(i64::cast_unsigned);
+        Ok(LogState {
+            as_of: row.get(0)?,
+            lines: count(1)?,
+            skipped: count(2)?,
+            gaps: count(3)?,
+            strange: count(4)?,
+        })
     });
     Ok(row.optional()?.unwrap_or_default())
 }

@@ -7,21 +7,25 @@
 //!
 //! If the file at the path is another one (renamed and created, copied and truncated, replaced), its
 //! predecessor is looked for under the names that rotation gives it, and read to its end first. That end is
-//! believed once the new file holds something, because its writer may hold the old one open until then.
+//! believed once a newer file holds something, because its writer may hold the old one open until then. Then the
+//! next one is read, in the order that the names tell, until the file at the path is reached. What is compressed
+//! or gone by then is lost, and counted.
 
 use std::{
+    cmp::Reverse,
     fs::{File, Metadata, OpenOptions, read_dir},
     io::{self, BufRead},
+    mem::discriminant,
     os::unix::{
         ffi::OsStrExt,
         fs::{FileExt, MetadataExt, OpenOptionsExt},
     },
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use rustix::fs::OFlags;
 
-use crate::log::{Entry, parse};
+use crate::log::{Entry, Millis, parse};
 
 /// How much is read, and stored, at a time.
 const CHUNK: usize = 64 * 1024;
@@ -36,6 +40,9 @@ const PASSED_OVER: u64 = 64 * 1024 * 1024;
 /// Rotated logs that are looked at; more of them are nobody's habit.
 const SIBLINGS: usize = 1000;
 
+/// What the tools that rotate logs compress them to.
+const COMPRESSED: [&[u8]; 5] = [b".gz", b".xz", b".zst", b".bz2", b".Z"];
+
 /// How many bytes before the offset are remembered: a line and a half, whose time differs in every file.
 const REMEMBERED: usize = 128;
 
@@ -49,6 +56,8 @@ pub(crate) struct Position {
     pub(crate) before: Vec<u8>,
     /// The offset is in the middle of a line that is too long.
     pub(crate) in_long_line: bool,
+    /// The time of the last line that was read.
+    pub(crate) log_time: Option<Millis>,
 }
 
 /// What one look at the file found.
@@ -61,6 +70,10 @@ pub(crate) struct Batch {
     pub(crate) lines: u64,
     /// How many of them are not fail2ban's, or too long.
     pub(crate) skipped: u64,
+    /// How many of those came after the last of `entries`.
+    pub(crate) strange: u64,
+    /// Files between the one that was read last and this one were gone or compressed.
+    pub(crate) gap: bool,
     /// There is more to read at once.
     pub(crate) more: bool,
 }
@@ -75,18 +88,27 @@ pub(crate) fn read(path: &Path, from: &Position) -> io::Result<Batch> {
     if from.continues_in(&log)? {
         return Batch::read(&log, from.clone().within(&log));
     }
-    let Some(before) = predecessor(path, from) else {
-        return Batch::read(&log, Position::default().within(&log));
+    if *from == Position::default() {
+        return Batch::read(&log, from.clone().within(&log));
+    }
+    let rotated = Rotated::beside(path);
+    let Some((before, age)) = rotated.predecessor(from) else {
+        let later = rotated.later(from);
+        let log = later.as_ref().unwrap_or(&log);
+        let batch = Batch::read(log, from.start_of(log))?;
+        return Ok(Batch { gap: true, more: batch.more || later.is_some(), ..batch });
     };
     let mut rest = Batch::read(&before, from.clone().within(&before))?;
-    if log.metadata.len() == 0 {
+    let (next, gap) = age.map(|age| rotated.after(&age)).unwrap_or_default();
+    if next.is_none() && log.metadata.len() == 0 {
         return Ok(rest);
     }
     if rest.position.offset == from.offset {
         // What is left is the half of a line whose writer has gone.
         let half_line = u64::from(before.metadata.len() > from.offset && !from.in_long_line);
         (rest.lines, rest.skipped) = (half_line, half_line);
-        rest.position = Position::default().within(&log);
+        rest.gap = gap;
+        rest.position = from.start_of(next.as_ref().unwrap_or(&log));
     }
     rest.more = true;
     Ok(rest)
@@ -120,22 +142,105 @@ impl Log {
     }
 }
 
-/// The file that `from` speaks of, where it now has a longer name: `fail2ban.log.1`, `fail2ban.log-20261119`. One
-/// that was compressed at once is not found, and its rest not read.
-fn predecessor(path: &Path, from: &Position) -> Option<Log> {
-    let name = path.file_name()?.as_bytes();
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let siblings = read_dir(directory).ok()?.take(SIBLINGS).flatten().filter(|sibling| {
-        sibling
-            .file_name()
-            .as_bytes()
-            .strip_prefix(name)
-            .is_some_and(|rest| rest.starts_with(b".") || rest.starts_with(b"-"))
-    });
-    siblings
-        .filter_map(|sibling| Log::open(&sibling.path(), OFlags::NOFOLLOW).ok())
-        .filter(|log| from.continues_in(log).unwrap_or(false))
-        .max_by_key(|log| (log.is(from), log.metadata.mtime(), log.metadata.mtime_nsec()))
+/// What rotation made of a log, the oldest first.
+struct Rotated(Vec<Sibling>);
+
+struct Sibling {
+    path: PathBuf,
+    /// `None` if the name does not tell it.
+    age: Option<Age>,
+    is_compressed: bool,
+}
+
+/// How a name tells an age: `fail2ban.log.2` is older than `fail2ban.log.1`, `fail2ban.log-20261119` older than
+/// `fail2ban.log-20261120`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Age {
+    Number(Reverse<u64>),
+    Date(Vec<u8>),
+}
+
+impl Age {
+    /// Reads what follows the log's own name.
+    fn told_by(rest: &[u8]) -> Option<Self> {
+        match rest.split_first()? {
+            (b'.', digits) => {
+                std::str::from_utf8(digits).ok()?.parse().ok().map(|age| Self::Number(Reverse(age)))
+            }
+            (b'-', date) => date.first()?.is_ascii_digit().then(|| Self::Date(date.to_owned())),
+            _ => None,
+        }
+    }
+}
+
+impl Rotated {
+    fn beside(path: &Path) -> Self {
+        let directory =
+            path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let name = path.file_name().unwrap_or_default().as_bytes();
+        // Whatever cannot be listed is not found, and told as lost.
+        let entries = read_dir(directory).into_iter().flatten().flatten();
+        let mut siblings: Vec<_> =
+            entries.filter_map(|entry| Sibling::of(name, entry.path())).take(SIBLINGS).collect();
+        // A file lies beside its compressed form until that is whole.
+        siblings.sort_by(|one, other| {
+            (&one.age, one.is_compressed, &one.path).cmp(&(&other.age, other.is_compressed, &other.path))
+        });
+        siblings.dedup_by(|next, kept| next.age.is_some() && next.age == kept.age);
+        Self(siblings)
+    }
+
+    /// The file that `from` speaks of.
+    fn predecessor(&self, from: &Position) -> Option<(Log, Option<Age>)> {
+        self.0
+            .iter()
+            .filter_map(|sibling| Some((sibling.open()?, sibling.age.clone())))
+            .filter(|(log, _)| from.continues_in(log).unwrap_or(false))
+            .max_by_key(|(log, _)| (log.is(from), log.metadata.mtime(), log.metadata.mtime_nsec()))
+    }
+
+    /// The file that came after the one of that age, if it is not the log itself; and whether others between them
+    /// cannot be read.
+    fn after(&self, age: &Age) -> (Option<Log>, bool) {
+        let is_later = |other: &Age| other > age && discriminant(other) == discriminant(age);
+        let mut lost = false;
+        for sibling in self.0.iter().filter(|sibling| sibling.age.as_ref().is_some_and(is_later)) {
+            match sibling.open() {
+                Some(log) => return (Some(log), lost),
+                None => lost = true,
+            }
+        }
+        (None, lost)
+    }
+
+    /// The oldest file that begins after that which was read last, where nothing else tells what came after it.
+    fn later(&self, from: &Position) -> Option<Log> {
+        let read_to = from.log_time?;
+        let mut aged = self.0.iter().filter(|sibling| sibling.age.is_some()).filter_map(Sibling::open);
+        aged.find(|log| {
+            let begin = Batch::read(log, Position::default());
+            begin.is_ok_and(|begin| begin.entries.first().is_some_and(|entry| entry.at > read_to))
+        })
+    }
+}
+
+impl Sibling {
+    fn of(name: &[u8], path: PathBuf) -> Option<Self> {
+        let rest = path.file_name()?.as_bytes().strip_prefix(name)?;
+        if !rest.starts_with(b".") && !rest.starts_with(b"-") {
+            return None;
+        }
+        let plain = COMPRESSED.iter().find_map(|suffix| rest.strip_suffix(*suffix));
+        let (age, is_compressed) = (Age::told_by(plain.unwrap_or(rest)), plain.is_some());
+        Some(Self { path, age, is_compressed })
+    }
+
+    fn open(&self) -> Option<Log> {
+        if self.is_compressed {
+            return None;
+        }
+        Log::open(&self.path, OFlags::NOFOLLOW).ok()
+    }
 }
 
 fn read_chunk(file: &File, offset: u64) -> io::Result<Vec<u8>> {
@@ -173,6 +278,11 @@ impl Position {
         Self { device: log.metadata.dev(), inode: log.metadata.ino(), ..self }
     }
 
+    /// The begin of another file, which comes after this one.
+    fn start_of(&self, log: &Log) -> Self {
+        Self { log_time: self.log_time, ..Self::default() }.within(log)
+    }
+
     fn advance(&mut self, consumed: &[u8]) {
         self.offset += u64::try_from(consumed.len()).unwrap_or(0);
         self.before
@@ -192,6 +302,7 @@ impl Batch {
             // There is nothing to store of the middle of a long line, however long.
             let only_middle = position.in_long_line && batch.lines == 0 && batch.more;
             if !only_middle || position.offset - begin >= PASSED_OVER {
+                position.log_time = batch.entries.last().map(|entry| entry.at).or(position.log_time);
                 batch.position = position;
                 return Ok(batch);
             }
@@ -222,8 +333,14 @@ impl Batch {
     fn take_line(&mut self, line: &[u8]) {
         self.lines += 1;
         match Some(line).filter(|line| line.len() <= LINE_LIMIT).and_then(parse) {
-            Some(entry) => self.entries.push(entry),
-            None => self.skipped += 1,
+            Some(entry) => {
+                self.entries.push(entry);
+                self.strange = 0;
+            }
+            None => {
+                self.skipped += 1;
+                self.strange += 1;
+            }
         }
     }
 }

@@ -20,6 +20,7 @@ use solostart::{
 use tokio::{task::spawn_blocking, time::sleep};
 
 use crate::{
+    board::{self, LogState},
     config::Config,
     follow::{self, Position},
     lookup::{self, Lookups, Unknown},
@@ -51,6 +52,8 @@ const COUNT_AT: &str = "10 0 * * * *";
 #[derive(Clone, Debug)]
 struct Work {
     follower: Follower,
+    /// To tell what is wrong with the log.
+    stage: StageContext,
     /// Nothing is looked up without an upstream.
     lookups: Option<Lookups>,
 }
@@ -70,7 +73,7 @@ impl FollowLog {
         // However long the log stays away, it is followed when it is back.
         let mut tasks = Tasks::new()
             .restarts(u32::MAX)
-            .task("follow-log", async |cx, work: Work| follow_on(cx, work.follower).await);
+            .task("follow-log", async |cx, work: Work| follow_on(cx, work).await);
         if config.upstream.is_some() {
             tasks = tasks.task("look-up", async |cx, work: Work| match work.lookups {
                 Some(lookups) => lookup::look_up(cx, lookups).await,
@@ -105,10 +108,13 @@ impl Stage for FollowLog {
                 break;
             }
         }
+        follower.tell(&cx);
+        // A task that is begun again goes on where the last one ended.
+        follower.position = None;
         expire(database.clone()).await?;
         let lookups = |upstream| Lookups { database, http, countries, unknown, upstream };
         let lookups = self.upstream.clone().map(lookups);
-        self.tasks.start(cx, Work { follower, lookups }).await
+        self.tasks.start(cx.clone(), Work { follower, stage: cx, lookups }).await
     }
 
     async fn stop(&self, tasks: Arc<TasksHandle>, cx: StopContext) -> StageResult<()> {
@@ -128,6 +134,10 @@ pub(crate) struct Follower {
     ban_time: Duration,
     /// `None` until it was read from the database.
     position: Option<Position>,
+    /// As of that position.
+    state: LogState,
+    /// What the operator knows of it. `None` until anything was read.
+    told: Option<LogState>,
 }
 
 /// Why the log could not be followed for the moment.
@@ -153,7 +163,7 @@ impl FollowError {
 
 impl Follower {
     pub(crate) fn new(database: Arc<Database>, log: PathBuf, ban_time: Duration) -> Self {
-        Self { database, log, ban_time, position: None }
+        Self { database, log, ban_time, position: None, state: LogState::default(), told: None }
     }
 
     /// Reads and stores one batch. Says whether there is more to read at once.
@@ -163,7 +173,14 @@ impl Follower {
     pub(crate) async fn read_on(&mut self) -> Result<bool, FollowError> {
         let from = match self.position.take() {
             Some(position) => position,
-            None => self.database.read(|db| Ok(store::position(db)?)).await?,
+            None => {
+                let read = self.database.read(|db| Ok((store::position(db)?, board::log_state(db)?)));
+                let (position, state) = read.await?;
+                self.state = state;
+                // What was lost earlier was told by whoever lost it.
+                self.told.get_or_insert(LogState { gaps: state.gaps, ..LogState::default() });
+                position
+            }
         };
         let (log, begin) = (self.log.clone(), from.clone());
         let batch = spawn_blocking(move || follow::read(&log, &begin))
@@ -171,15 +188,32 @@ impl Follower {
             .map_err(|cause| FollowError::Log { log: self.log.clone(), cause })?;
         let (position, more, ban_time) = (batch.position.clone(), batch.more, self.ban_time);
         if position != from {
-            self.database.fenced(move |tx| Ok(store::ingest(tx, &batch, ban_time)?)).await?;
+            let stored = self.database.fenced(move |tx| {
+                store::ingest(tx, &batch, ban_time)?;
+                Ok(board::log_state(tx)?)
+            });
+            self.state = stored.await?;
         }
         self.position = Some(position);
         Ok(more)
     }
+
+    /// Says once what is wrong with the log. The page says it as long as it is.
+    fn tell(&mut self, stage: &StageContext) {
+        let Some(told) = self.told.replace(self.state) else { return };
+        let is_new =
+            self.state.gaps > told.gaps || (self.state.unreadable().is_some() && told.unreadable().is_none());
+        if is_new {
+            let troubles: Vec<_> = self.state.unreadable().into_iter().chain(self.state.lost()).collect();
+            let name = self.log.file_name().unwrap_or_default().to_string_lossy();
+            stage.degraded(format!("{name}: {}", troubles.join("; ")));
+        }
+    }
 }
 
 /// Follows the log until the service stops.
-async fn follow_on(cx: RunContext, mut follower: Follower) -> StageResult<()> {
+async fn follow_on(cx: RunContext, work: Work) -> StageResult<()> {
+    let Work { mut follower, stage, .. } = work;
     // Only a log that was there before gets the patience.
     let mut missing = MISSING_TIMES;
     while !cx.is_cancelled() {
@@ -193,6 +227,7 @@ async fn follow_on(cx: RunContext, mut follower: Follower) -> StageResult<()> {
                 read?
             }
         };
+        follower.tell(&stage);
         if !more {
             tokio::select! {
                 () = cx.cancelled() => {}

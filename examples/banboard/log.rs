@@ -54,8 +54,9 @@ pub(crate) enum Event {
 /// is neither an address nor a network: the caller counts and skips it.
 pub(crate) fn parse(line: &[u8]) -> Option<Entry> {
     let text = String::from_utf8_lossy(line);
-    // A file system that lost its power leaves a run of NUL bytes before the next line.
-    let text = text.trim_matches(['\0', '\r']);
+    // A file system that lost its power leaves a run of NUL bytes before the next line, and an editor a byte order
+    // mark before the first.
+    let text = text.trim_matches(['\0', '\r']).trim_start_matches('\u{feff}');
     let (stamp, rest) = text.split_at_checked("2026-11-19 03:14:07,123".len())?;
     let (component, rest) = rest.strip_prefix(' ')?.split_once('[')?;
     let component = component.trim_end().strip_prefix("fail2ban.")?;

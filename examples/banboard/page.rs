@@ -82,6 +82,9 @@ fn header(board: &Board, startup: &Startup, view: &View<'_>) -> Markup {
                 }
             }
             (status(startup))
+            @for trouble in [board.log.unreadable(), board.log.lost()].into_iter().flatten() {
+                p.status.bad { span aria-hidden="true" { "! " } "The log: " (trouble) }
+            }
             (account::account(view.visitor))
         }
     }

@@ -8,11 +8,12 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration::new("log-position", LOG_POSITION),
     Migration::new("hourly", HOURLY),
     Migration::new("networks", NETWORKS),
+    Migration::new("log-troubles", LOG_TROUBLES),
 ];
 
 /// The same for tests that need no stage.
 #[cfg(test)]
-pub(crate) const ALL: [&str; 4] = [BANS, LOG_POSITION, HOURLY, NETWORKS];
+pub(crate) const ALL: [&str; 5] = [BANS, LOG_POSITION, HOURLY, NETWORKS, LOG_TROUBLES];
 
 /// Times are milliseconds since 1970 on the log's clock. `expires_at` is null for a ban without end.
 /// `ended_at` is null as long as the ban is active; `assumed` says that no line told its end. A ban that the
@@ -84,4 +85,11 @@ INSERT INTO networks (prefix, country) VALUES
     ('198.19.192.0/19',  'BG'), ('100.64.0.0/12',    'MX'), ('100.80.0.0/12',    'TR'),
     ('100.96.0.0/12',    'ZA'), ('2001:db8::/36',    'NL'), ('2001:db8:1000::/36', 'FI'),
     ('2001:db8:4000::/36', 'US'), ('2001:db8:9000::/36', 'JP');
+";
+
+/// How often files of the log were lost unread, and how many lines were skipped since the last one that was
+/// understood.
+pub(crate) const LOG_TROUBLES: &str = "
+ALTER TABLE log_position ADD COLUMN gaps INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE log_position ADD COLUMN strange INTEGER NOT NULL DEFAULT 0;
 ";

@@ -21,7 +21,7 @@ pub(crate) const HOUR: Millis = 3_600_000;
 
 /// Where the log was read to when the last batch was stored.
 pub(crate) fn position(db: &Connection) -> rusqlite::Result<Position> {
-    let sql = "SELECT device, inode, byte_offset, before, in_long_line FROM log_position";
+    let sql = "SELECT device, inode, byte_offset, before, in_long_line, log_time FROM log_position";
     let row = db.query_row(sql, [], |row| {
         Ok(Position {
             device: row.get::<_, i64>(0)?.cast_unsigned(),
@@ -29,6 +29,7 @@ pub(crate) fn position(db: &Connection) -> rusqlite::Result<Position> {
             offset: row.get::<_, i64>(2)?.cast_unsigned(),
             before: row.get(3)?,
             in_long_line: row.get(4)?,
+            log_time: row.get(5)?,
         })
     });
     Ok(row.optional()?.unwrap_or_default())
@@ -53,12 +54,13 @@ pub(crate) fn ingest(db: &Connection, batch: &Batch, ban_time: Duration) -> rusq
             Event::Other => {}
         }
     }
-    let Position { device, inode, offset, before, in_long_line } = &batch.position;
+    let Position { device, inode, offset, before, in_long_line, log_time } = &batch.position;
     db.prepare_cached(
-        "INSERT INTO log_position VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+        "INSERT INTO log_position VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
          ON CONFLICT (only_row) DO UPDATE SET device = ?1, inode = ?2, byte_offset = ?3, before = ?4,
              in_long_line = ?5, jail = ?6, log_time = coalesce(?7, log_time),
-             lines = lines + ?8, skipped = skipped + ?9",
+             lines = lines + ?8, skipped = skipped + ?9,
+             gaps = gaps + ?10, strange = iif(?12, strange + ?11, ?11)",
     )?
     .execute(params![
         device.cast_signed(),
@@ -67,9 +69,12 @@ pub(crate) fn ingest(db: &Connection, batch: &Batch, ban_time: Duration) -> rusq
         before,
         in_long_line,
         said,
-        batch.entries.last().map(|entry| entry.at),
+        batch.entries.last().map(|entry| entry.at).or(*log_time),
         batch.lines.cast_signed(),
         batch.skipped.cast_signed(),
+        batch.gap,
+        batch.strange.cast_signed(),
+        batch.entries.is_empty(),
     ])?;
     Ok(())
 }

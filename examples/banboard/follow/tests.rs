@@ -16,7 +16,7 @@ impl Log {
         log
     }
 
-    fn path(&self) -> std::path::PathBuf {
+    fn path(&self) -> PathBuf {
         self.dir.path().join("fail2ban.log")
     }
 
@@ -26,10 +26,17 @@ impl Log {
 
     /// Reads to the end, as the follower does, and returns the last bytes of the addresses seen.
     fn drain(&self, position: &mut Position) -> (Vec<u8>, u64) {
-        let (mut seen, mut skipped) = (Vec::new(), 0);
+        let (seen, skipped, _) = self.drain_all(position);
+        (seen, skipped)
+    }
+
+    /// The same, and how often something was lost.
+    fn drain_all(&self, position: &mut Position) -> (Vec<u8>, u64, u64) {
+        let (mut seen, mut skipped, mut gaps) = (Vec::new(), 0, 0);
         loop {
             let batch = read(&self.path(), position).unwrap();
             skipped += batch.skipped;
+            gaps += u64::from(batch.gap);
             for entry in batch.entries {
                 let Event::Banned(target) = entry.event else { continue };
                 let std::net::IpAddr::V4(address) = target.address.first() else { continue };
@@ -37,9 +44,22 @@ impl Log {
             }
             *position = batch.position;
             if !batch.more {
-                return (seen, skipped);
+                return (seen, skipped, gaps);
             }
         }
+    }
+
+    fn beside(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// A log whose line for `1` was read, and the one for `2` was not.
+    fn half_read(position: &mut Position) -> Self {
+        let log = Self::new();
+        log.append(format!("{BAN}1\n"));
+        assert_eq!(log.drain_all(position), (vec![1], 0, 0));
+        log.append(format!("{BAN}2\n"));
+        log
     }
 }
 
@@ -236,4 +256,105 @@ fn what_is_not_a_regular_file_is_refused_without_waiting() {
     let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
     assert!(made.success());
     assert_eq!(read(&pipe, &Position::default()).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+}
+
+/// A line of a later time than those of `BAN`.
+fn later(second: u32, last: u8) -> String {
+    format!("{}{last}\n", BAN.replace("14:07", &format!("15:{second:02}")))
+}
+
+#[test]
+fn what_was_rotated_more_than_once_between_two_looks_is_read_in_its_order() {
+    for [oldest, old, new] in [
+        ["fail2ban.log.10", "fail2ban.log.9", "fail2ban.log.1"],
+        ["fail2ban.log-20261119", "fail2ban.log-20261120", "fail2ban.log-20261201"],
+    ] {
+        let mut position = Position::default();
+        let log = Log::half_read(&mut position);
+        fs::rename(log.path(), log.beside(oldest)).unwrap();
+        // The clock of the files tells nothing: a copy has the time of its copying.
+        fs::write(log.beside(new), later(3, 4)).unwrap();
+        fs::write(log.beside("fail2ban.log.other"), later(9, 9)).unwrap();
+        fs::write(log.beside(old), later(2, 3)).unwrap();
+        fs::write(log.path(), "").unwrap();
+        assert_eq!(log.drain_all(&mut position), (vec![2, 3, 4], 0, 0), "{oldest}");
+        log.append(later(4, 5));
+        assert_eq!(log.drain_all(&mut position), (vec![5], 0, 0), "{oldest}");
+    }
+}
+
+#[test]
+fn an_empty_log_between_two_rotations_ends_nothing() {
+    let mut position = Position::default();
+    let log = Log::half_read(&mut position);
+    fs::rename(log.path(), log.beside("fail2ban.log.3")).unwrap();
+    fs::write(log.beside("fail2ban.log.2"), "").unwrap();
+    fs::write(log.beside("fail2ban.log.1"), later(2, 3)).unwrap();
+    fs::write(log.path(), later(3, 4)).unwrap();
+    assert_eq!(log.drain_all(&mut position), (vec![2, 3, 4], 0, 0));
+}
+
+#[test]
+fn what_was_compressed_before_it_was_read_is_told_as_lost_and_what_came_after_it_is_read() {
+    // The rest of the file that was read last, and then a whole one.
+    for (last, compressed) in
+        [("fail2ban.log.3.gz", "fail2ban.log.9.gz"), ("fail2ban.log.3", "fail2ban.log.2.xz")]
+    {
+        let mut position = Position::default();
+        let log = Log::half_read(&mut position);
+        let rest: &[u8] = if last.ends_with("gz") {
+            fs::remove_file(log.path()).unwrap();
+            fs::write(log.beside(last), b"\x1f\x8b").unwrap();
+            &[]
+        } else {
+            fs::rename(log.path(), log.beside(last)).unwrap();
+            &[2]
+        };
+        fs::write(log.beside(compressed), b"\xfd7zXZ").unwrap();
+        fs::write(log.beside("fail2ban.log.1"), later(2, 4)).unwrap();
+        fs::write(log.path(), later(3, 5)).unwrap();
+        assert_eq!(log.drain_all(&mut position), ([rest, &[4, 5]].concat(), 0, 1), "{last}");
+        assert_eq!(log.drain_all(&mut position), (vec![], 0, 0), "{last}");
+    }
+}
+
+#[test]
+fn a_log_that_is_gone_without_any_trace_is_told_as_lost_once() {
+    let mut position = Position::default();
+    let log = Log::half_read(&mut position);
+    fs::write(log.path(), later(3, 5)).unwrap();
+    assert_eq!(log.drain_all(&mut position), (vec![5], 0, 1));
+    assert_eq!(log.drain_all(&mut position), (vec![], 0, 0));
+}
+
+#[test]
+fn a_log_that_is_just_being_compressed_is_read() {
+    let mut position = Position::default();
+    let log = Log::half_read(&mut position);
+    fs::rename(log.path(), log.beside("fail2ban.log.2")).unwrap();
+    for half in ["fail2ban.log.2.gz", "fail2ban.log.1.gz"] {
+        fs::write(log.beside(half), b"\x1f\x8b").unwrap();
+    }
+    fs::write(log.beside("fail2ban.log.1"), later(2, 3)).unwrap();
+    fs::write(log.path(), later(3, 4)).unwrap();
+    assert_eq!(log.drain_all(&mut position), (vec![2, 3, 4], 0, 0));
+}
+
+#[test]
+fn a_directory_full_of_other_files_hides_no_rotated_log() {
+    let mut position = Position::default();
+    let log = Log::half_read(&mut position);
+    for each in 0..2000 {
+        fs::write(log.beside(&format!("other{each}.log")), "").unwrap();
+    }
+    fs::rename(log.path(), log.beside("fail2ban.log.1")).unwrap();
+    fs::write(log.path(), later(3, 4)).unwrap();
+    assert_eq!(log.drain_all(&mut position), (vec![2, 4], 0, 0));
+}
+
+#[test]
+fn a_byte_order_mark_hides_no_line() {
+    let log = Log::new();
+    log.append(format!("\u{feff}{BAN}1\r\n{BAN}2\r\n"));
+    assert_eq!(log.drain(&mut Position::default()), (vec![1, 2], 0));
 }

@@ -289,8 +289,14 @@ fn each_ban_is_counted_once_in_the_hour_in_which_it_began() {
 fn the_position_survives_with_all_it_holds() {
     let db = database();
     assert_eq!(position(&db).unwrap(), Position::default());
-    let far =
-        Position { device: u64::MAX, inode: 7, offset: 1 << 40, before: vec![0, 255], in_long_line: true };
+    let far = Position {
+        device: u64::MAX,
+        inode: 7,
+        offset: 1 << 40,
+        before: vec![0, 255],
+        in_long_line: true,
+        log_time: Some(7),
+    };
     ingest(&db, &Batch { position: far.clone(), ..Batch::default() }, TEN_MINUTES).unwrap();
     assert_eq!(position(&db).unwrap(), far);
 }
