@@ -193,7 +193,7 @@ impl Draft {
         Ok(draft)
     }
 
-    /// Adds one entry, as [`line`] has it; `false` where the file is full.
+    /// Adds one entry, as [`line()`] has it; `false` where the file is full.
     pub(super) fn add(&mut self, line: &[u8]) -> io::Result<bool> {
         /// Room for the last line.
         const FOOT: u64 = 128;
