@@ -103,13 +103,11 @@ def debian():
 
 def make_busybox(engine):
     """The image that the reports tell an operator to use for a look into a volume."""
-    if engine.docker("image", "inspect", "busybox").code == 0:
-        return
     with tempfile.TemporaryDirectory() as home:
         tools = pathlib.Path(home) / "bin"
         tools.mkdir()
         shutil.copy("/bin/busybox", tools / "busybox")
-        for name in ("sh", "chown", "chmod", "mkdir", "dd", "sleep", "ls", "cat", "stat", "touch"):
+        for name in ("sh", "chown", "chmod", "cp", "mv", "mkdir", "dd", "df", "du", "sleep", "ls", "cat", "stat", "touch"):
             (tools / name).symlink_to("busybox")
         pipe_into(engine, ["tar", "-c", "-C", home, "."], "--change", "ENV PATH=/bin", name="busybox:latest")
 
