@@ -73,6 +73,12 @@ impl Mount {
         format!("{} on {}, {access}", self.point.display(), self.kind)
     }
 
+    /// Whether an operator can mount the same thing in another container: it is a named volume, or a directory of the
+    /// machine. Of what is mounted whole the root is `/`, which on the machine is something else.
+    pub(super) fn is_known_outside(&self) -> bool {
+        self.point != Path::new("/") && (self.volume_name().is_some() || self.root != Path::new("/"))
+    }
+
     /// The name of the container engine's volume, where the mount is one: Docker and Podman keep the
     /// data of a named volume in `volumes/<name>/_data`.
     pub(super) fn volume_name(&self) -> Option<&str> {

@@ -166,8 +166,9 @@ fn give(refused: StageError, targets: &[&Path], all: &[Obstacle]) -> StageError 
         let root = if foreign.is_some() { sudo() } else { "" };
         for target in targets {
             let change = format!("chmod -R u+rwX {}", quoted(target));
-            let command = if platform.is_container() && foreign.is_some() {
-                platform.in_helper(&mount_at(target), &change)
+            let mount = mount_at(target);
+            let command = if platform.is_container() && foreign.is_some() && mount.is_known_outside() {
+                platform.in_helper(&mount, &change)
             } else {
                 format!("{root}{change}")
             };

@@ -223,6 +223,11 @@ impl Platform {
                     "Give it to the user of this process, on the machine: sudo chown -R {outside} {source}"
                 )
             }
+            // What is mounted whole, as a volume in memory is, has no name that this process knows.
+            (Self::Docker | Self::Podman { .. }, _) if !mount.is_known_outside() => format!(
+                "Give it to the user of this process, in a container that has it: chown -R {inside} {}",
+                quoted(path)
+            ),
             (Self::Docker | Self::Podman { .. }, _) => {
                 let change = self.in_helper(mount, &format!("chown -R {inside} {}", quoted(path)));
                 format!("Give it to the user of this process, once: {change}")

@@ -130,7 +130,7 @@ pub(super) fn require(
 pub(crate) fn typed(command: &str, path: &Path) -> String {
     let here = Surroundings::default();
     let mount = mount_at(existing(path));
-    if here.in_container() && here.platform().has_engine() && mount.point != Path::new("/") {
+    if here.in_container() && here.platform().has_engine() && mount.is_known_outside() {
         return here.platform().in_helper(&mount, command);
     }
     command.to_owned()
