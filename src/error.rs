@@ -189,12 +189,12 @@ impl StageError {
 
     /// The chain of causes, outermost first, as far as anybody would look.
     pub(crate) fn causes(&self) -> impl Iterator<Item = &(dyn Error + 'static)> {
-        self.chained(inner)
+        causes(self.0.cause.as_ref())
     }
 
     /// The errors that each of them names as its source, the error itself first.
     pub(crate) fn sources(&self) -> impl Iterator<Item = &(dyn Error + 'static)> {
-        self.chained(Error::source)
+        chained(self.0.cause.as_ref(), Error::source)
     }
 
     /// The messages of the whole chain of causes, outermost first, each of them once.
@@ -209,16 +209,22 @@ impl StageError {
         }
         messages
     }
+}
 
-    /// The errors behind this one. Where the application's code cannot say what lies behind, nothing does.
-    fn chained<'e>(
-        &'e self,
-        next: impl Fn(&'e (dyn Error + 'static)) -> Option<&'e (dyn Error + 'static)>,
-    ) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
-        let outermost: &(dyn Error + 'static) = self.0.cause.as_ref();
-        std::iter::successors(Some(outermost), move |&error| contain(|| next(error)).ok().flatten())
-            .take(CAUSES_MOST)
-    }
+/// The error and what lies behind it, as far as anybody would look.
+pub(crate) fn causes<'e>(
+    outermost: &'e (dyn Error + 'static),
+) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
+    chained(outermost, inner)
+}
+
+/// Where the application's code cannot say what lies behind an error, nothing does.
+fn chained<'e>(
+    outermost: &'e (dyn Error + 'static),
+    next: impl Fn(&'e (dyn Error + 'static)) -> Option<&'e (dyn Error + 'static)>,
+) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
+    std::iter::successors(Some(outermost), move |&error| contain(|| next(error)).ok().flatten())
+        .take(CAUSES_MOST)
 }
 
 /// The error as one of this type. A box and an [`Arc`] are errors of their own, whose `source` is already that of what

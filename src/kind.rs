@@ -29,6 +29,20 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// Each of them.
+    pub(crate) const ALL: [Self; 10] = [
+        Self::Usage,
+        Self::Data,
+        Self::Unavailable,
+        Self::Software,
+        Self::OsLimit,
+        Self::CannotCreate,
+        Self::Io,
+        Self::Temporary,
+        Self::Permission,
+        Self::Config,
+    ];
+
     /// The process's exit code.
     #[must_use]
     pub const fn exit_code(self) -> u8 {

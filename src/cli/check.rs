@@ -6,7 +6,7 @@ use std::{sync::mpsc, thread, time::Duration};
 use super::{Identity, print};
 use crate::{
     codes::{STAGE_PANICKED, STAGE_TIMEOUT},
-    contract::panic::contain,
+    contain::contain,
     engine::plan::{BoxCheck, Plan},
     error::{StageError, StageResult},
     instance::worker_mode,

@@ -3,9 +3,10 @@
 
 use std::borrow::Cow;
 
-use super::{outcome::StageFailure, panic::contain};
+use super::outcome::StageFailure;
 use crate::{
     codes::FailureCode,
+    contain::contain,
     error::{ErrorKind, Fact, StageError},
 };
 

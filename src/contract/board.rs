@@ -19,10 +19,10 @@ use super::{
     cell::{Cell, NEVER, held, reached},
     event::{Event, EventSink},
     guard::{GuardKeeper, LockLost, Loss, WorkerGuard},
-    panic::contain,
     state::{Phase, StageState},
 };
 use crate::{
+    contain::contain,
     error::StageError,
     graph::{Sound, critical_path::Span},
     ids::StageId,

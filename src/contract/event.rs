@@ -185,3 +185,6 @@ impl Event {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use std::{
 
 use futures_util::future::BoxFuture;
 
-pub(crate) use crate::contain::{Panicked, contain, note_places};
+use crate::contain::{Panicked, contain};
 
 /// A hook's future that cannot panic: polling it, dropping it, and dropping its result are contained.
 pub(crate) struct Contained<T> {

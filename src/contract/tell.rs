@@ -2,6 +2,7 @@
 //! pipe that nobody reads, or a panic in it, must keep neither the engine nor a request (invariant 14, `docs/adr/0011`).
 
 use std::{
+    fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Mutex, PoisonError,
@@ -19,7 +20,7 @@ use tracing::{
     level_filters::LevelFilter,
 };
 
-use super::panic::contain;
+use crate::contain::{self, contain};
 
 /// How much may wait for a subscriber that does not get on. What comes then is counted instead.
 const MOST_WAITING: usize = 1024;
@@ -59,9 +60,9 @@ macro_rules! tell {
 }
 pub(crate) use tell;
 
-/// A value as it is shown, to be told later.
-pub(crate) fn shown(value: impl ToString) -> DisplayValue<String> {
-    display(value.to_string())
+/// A value as it is shown, to be told later. Its text may be the application's to write.
+pub(crate) fn shown(value: impl fmt::Display) -> DisplayValue<String> {
+    display(contain::shown(&value))
 }
 
 /// Whether anybody may listen at this level. It asks no subscriber.

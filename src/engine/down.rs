@@ -14,13 +14,13 @@ use super::{
     up,
 };
 use crate::{
+    contain::contain,
     contract::{
         board::Board,
         context::StopContext,
         event::Event,
         needs::Output,
         outcome::{FailurePhase, StopHook, StopProblem, StopSummary},
-        panic::contain,
         state::{Change, Phase, StageState, StopReason, format_elapsed},
         tell::{shown, tell},
     },

@@ -12,10 +12,8 @@ use tracing::Span;
 
 use crate::{
     codes::STAGE_PANICKED,
-    contract::{
-        board::Board,
-        panic::{Contained, Panicked},
-    },
+    contain::Panicked,
+    contract::{board::Board, panic::Contained},
     error::{StageError, StageResult},
     ids::StageId,
     limits::behind_panic,

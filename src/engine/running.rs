@@ -17,6 +17,7 @@ use tracing::Span;
 
 use super::{Command, Engine, Hooks, Limits, SharedOutputs, defect, plan::Plan};
 use crate::{
+    contain::contain,
     contract::{
         board::Board,
         cell::Cell,
@@ -24,7 +25,6 @@ use crate::{
         guard::WorkerGuard,
         needs::{Handle, OptionalHandle, Outputs},
         outcome::{FailurePhase, StageFailure, StartupError, StopReport, StopSummary},
-        panic::contain,
         state::StopReason,
         status::{Status, Timeline},
     },

@@ -174,7 +174,7 @@ impl Engine {
 
     /// Waits for the `serve` hook to finish, for at most half of the stop budget, then drops it.
     async fn end_serving(&mut self, serving: &mut Serving, failures: &mut Vec<StageFailure>) {
-        let limit = self.limits.shutdown / 2;
+        let limit = self.serve_budget();
         match timeout(limit, serving.join_next()).await {
             Ok(None) => {}
             Ok(Some(ended)) => {

@@ -15,10 +15,8 @@ use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::{budget::Heights, down, up};
 use crate::{
-    contract::{
-        outcome::{StageFailure, StopProblem},
-        panic::contain,
-    },
+    contain::contain,
+    contract::outcome::{StageFailure, StopProblem},
     ids::StageId,
 };
 

@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     codes::{STAGE_BLOCKED_EXECUTOR, STAGE_TIMEOUT, is_general},
+    contain::{Panicked, contain},
     contract::{
         board::Board,
         cell::Cell,
@@ -29,7 +30,6 @@ use crate::{
         event::Event,
         needs::Output,
         outcome::{FailurePhase, StageFailure, StopHook, StopProblem},
-        panic::{Panicked, contain},
         state::format_elapsed,
     },
     error::StageError,

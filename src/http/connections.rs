@@ -3,9 +3,8 @@
 
 use std::{
     collections::BTreeMap,
-    future::Future,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -35,12 +34,10 @@ struct Shared {
     cut_while_stopping: AtomicU64,
 }
 
-/// What is known of one connection. Times are milliseconds since the server began.
+/// What is known of one connection, for as long as its stream is open: the stream takes it out of the list. Times are milliseconds since the server began.
 pub(super) struct Connection {
     number: u64,
-    shared: Weak<Shared>,
-    limits: HttpLimits,
-    began: Instant,
+    shared: Arc<Shared>,
     /// When its client last said or took something, or its turn began.
     heard: AtomicU64,
     /// Since when its client is to send the head of a request; `NEVER` between two requests.
@@ -54,7 +51,6 @@ pub(super) struct Connection {
     /// Whether it is no HTTP any more, but for instance a WebSocket: then it is the application's turn for ever.
     upgraded: AtomicBool,
     cut: CancellationToken,
-    stopping: CancellationToken,
 }
 
 impl Connections {
@@ -83,9 +79,7 @@ impl Connections {
         let now = self.0.now();
         let connection = Arc::new(Connection {
             number,
-            shared: Arc::downgrade(&self.0),
-            limits: self.0.limits.clone(),
-            began: self.0.began,
+            shared: self.0.clone(),
             heard: AtomicU64::new(now),
             head_since: AtomicU64::new(now),
             in_hand: AtomicBool::new(false),
@@ -93,7 +87,6 @@ impl Connections {
             unread: AtomicBool::new(false),
             upgraded: AtomicBool::new(false),
             cut: CancellationToken::new(),
-            stopping: self.0.stopping.clone(),
         });
         self.held().insert(number, connection.clone());
         connection
@@ -157,22 +150,17 @@ impl Shared {
     }
 
     fn now(&self) -> u64 {
-        millis(self.began)
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(NEVER - 1)
     }
 }
 
 impl Connection {
     pub(super) fn limits(&self) -> &HttpLimits {
-        &self.limits
+        &self.shared.limits
     }
 
     /// Resolves when it is to end at once.
-    pub(super) fn cut(&self) -> impl Future<Output = ()> + use<> {
-        self.cut.clone().cancelled_owned()
-    }
-
-    /// The same with a name, for what keeps it.
-    pub(super) fn cut_owned(&self) -> WaitForCancellationFutureOwned {
+    pub(super) fn cut(&self) -> WaitForCancellationFutureOwned {
         self.cut.clone().cancelled_owned()
     }
 
@@ -181,8 +169,8 @@ impl Connection {
     }
 
     /// Resolves when it is to end with what it has in hand.
-    pub(super) fn stopping(&self) -> impl Future<Output = ()> + use<> {
-        self.stopping.clone().cancelled_owned()
+    pub(super) fn stopping(&self) -> WaitForCancellationFutureOwned {
+        self.shared.stopping.clone().cancelled_owned()
     }
 
     /// Its turn begins.
@@ -237,9 +225,7 @@ impl Connection {
 
     /// The stream is closed.
     pub(super) fn close(&self) {
-        if let Some(shared) = self.shared.upgrade() {
-            shared.held().remove(&self.number);
-        }
+        self.shared.held().remove(&self.number);
     }
 
     /// From now on it counts how long the client is silent.
@@ -248,7 +234,7 @@ impl Connection {
     }
 
     fn now(&self) -> u64 {
-        millis(self.began)
+        self.shared.now()
     }
 
     fn waits_for_its_client(&self) -> bool {
@@ -265,13 +251,9 @@ impl Connection {
         if !self.waits_for_its_client() {
             return false;
         }
-        let idle = if stopping { SILENCE_WHILE_STOPPING } else { self.limits.idle_timeout };
+        let idle = if stopping { SILENCE_WHILE_STOPPING } else { self.limits().idle_timeout };
         // What never began is no time ago.
-        let head_is_late = since(&self.head_since) >= self.limits.head_timeout;
+        let head_is_late = since(&self.head_since) >= self.limits().head_timeout;
         since(&self.heard) >= idle || head_is_late
     }
-}
-
-fn millis(since: Instant) -> u64 {
-    u64::try_from(since.elapsed().as_millis()).unwrap_or(NEVER - 1)
 }

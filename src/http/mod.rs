@@ -1,7 +1,7 @@
 //! Floor 4: serves HTTP so that no client decides how, or when, the service ends (invariant 14). `connections` knows who
 //! waits for whom, `wire` is what tells it. Feature `http-routes`.
 
-use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, time::Duration};
 
 use axum::{
     Router,
@@ -11,7 +11,7 @@ use axum::{
 use hyper::{Response, body::Incoming, server::conn::http1, service::Service};
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     task::JoinSet,
     time::{Instant, sleep},
 };
@@ -30,7 +30,7 @@ mod wire;
 
 use connections::{Connection, Connections};
 pub use limits::HttpLimits;
-use wire::{Answer, Asked, Wire};
+use wire::{Carried, InHand, Wire};
 
 /// How often it is looked who has been silent for too long, while there are connections.
 const LOOK: Duration = Duration::from_secs(1);
@@ -111,11 +111,11 @@ impl Server {
                 }
                 accepted = listener.accept() => match accepted {
                     Ok((stream, peer)) => {
-                        let connection = self.connections.open();
-                        if !self.room_for(&connection, cx, tasks).await {
+                        let wire = Wire::new(stream, self.connections.open());
+                        if !self.room_for(&wire.connection(), cx, tasks).await {
                             return;
                         }
-                        tasks.spawn(serve(connection, stream, peer, self.router.clone()));
+                        tasks.spawn(serve(wire, peer, self.router.clone()));
                     }
                     Err(error) if is_of_the_client(&error) => {}
                     Err(error) => {
@@ -136,10 +136,7 @@ impl Server {
         {
             tokio::select! {
                 biased;
-                () = cx.shutdown_requested() => {
-                    connection.close();
-                    return false;
-                }
+                () = cx.shutdown_requested() => return false,
                 Some(_ended) = tasks.join_next() => {}
                 () = sleep(PAUSE) => self.connections.end_the_silent(),
             }
@@ -169,35 +166,27 @@ impl Server {
 }
 
 /// Serves one connection until it ends, or is cut.
-async fn serve(
-    connection: Arc<Connection>,
-    stream: TcpStream,
-    peer: SocketAddr,
-    router: TowerToHyperService<Router>,
-) {
-    // Small answers are not to wait for the acknowledgement of the one before (RFC 896).
-    let _not_that_important = stream.set_nodelay(true);
-    let limits = connection.limits();
+async fn serve(wire: Wire, peer: SocketAddr, router: TowerToHyperService<Router>) {
+    let connection = wire.connection();
     let answering = connection.clone();
     let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
         let (router, connection) = (router.clone(), answering.clone());
-        connection.begin_request();
-        let in_hand = Answer::to(connection.clone());
-        let mut request: Request = request.map(|body| Body::new(Asked::of(body, connection)));
+        let in_hand = InHand::of(connection.clone());
+        let mut request: Request = request.map(|body| Body::new(Carried::request(body, connection)));
         request.extensions_mut().insert(ConnectInfo(peer));
         async move {
             let response: Response<Body> = router.call(request).await?;
-            Ok::<_, Infallible>(response.map(|body| in_hand.with(body)))
+            Ok::<_, Infallible>(response.map(|body| in_hand.answer(body)))
         }
     });
-    let wire = TokioIo::new(Wire::new(stream, connection.clone()));
+    let limits = connection.limits();
     // The times are kept here, not by hyper: it has none for bodies, for readers that stall and for what is upgraded.
     let mut http = http1::Builder::new();
     http.header_read_timeout(None)
         .max_buf_size(limits.head_size)
         .max_header_size(limits.head_size)
         .max_headers(limits.headers);
-    let mut serving = std::pin::pin!(http.serve_connection(wire, service).with_upgrades());
+    let mut serving = std::pin::pin!(http.serve_connection(TokioIo::new(wire), service).with_upgrades());
     tokio::select! {
         biased;
         () = connection.cut() => return,

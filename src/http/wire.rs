@@ -25,7 +25,13 @@ pub(super) struct Wire {
 
 impl Wire {
     pub(super) fn new(stream: TcpStream, connection: Arc<Connection>) -> Self {
-        Self { stream, cut: Box::pin(connection.cut_owned()), connection }
+        // Small answers are not to wait for the acknowledgement of the one before (RFC 896).
+        let _not_that_important = stream.set_nodelay(true);
+        Self { stream, cut: Box::pin(connection.cut()), connection }
+    }
+
+    pub(super) fn connection(&self) -> Arc<Connection> {
+        self.connection.clone()
     }
 
     fn is_cut(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
@@ -98,19 +104,50 @@ impl Drop for Wire {
     }
 }
 
-/// The body of a request.
-pub(super) struct Asked<B> {
-    body: B,
-    connection: Arc<Connection>,
+/// Whose turn it is while a body goes one way or the other. Dropping it ends that turn.
+enum Turn {
+    /// The client's, where the handler waits for more of the request.
+    Request(Arc<Connection>),
+    /// The application's, until the answer is handed over in full.
+    Answer(Arc<Connection>),
 }
 
-impl<B> Asked<B> {
-    pub(super) fn of(body: B, connection: Arc<Connection>) -> Self {
-        Self { body, connection }
+impl Drop for Turn {
+    fn drop(&mut self) {
+        match self {
+            Self::Request(connection) => connection.body_is_awaited(false),
+            Self::Answer(connection) => connection.end_request(),
+        }
     }
 }
 
-impl<B: Body + Unpin> Body for Asked<B> {
+/// A request that is in hand, before there is an answer.
+pub(super) struct InHand(Turn);
+
+impl InHand {
+    pub(super) fn of(connection: Arc<Connection>) -> Self {
+        connection.begin_request();
+        Self(Turn::Answer(connection))
+    }
+
+    pub(super) fn answer<B>(self, body: B) -> Carried<B> {
+        Carried { body, turn: self.0 }
+    }
+}
+
+/// A body on its way.
+pub(super) struct Carried<B> {
+    body: B,
+    turn: Turn,
+}
+
+impl<B> Carried<B> {
+    pub(super) fn request(body: B, connection: Arc<Connection>) -> Self {
+        Self { body, turn: Turn::Request(connection) }
+    }
+}
+
+impl<B: Body + Unpin> Body for Carried<B> {
     type Data = B::Data;
     type Error = B::Error;
 
@@ -119,58 +156,10 @@ impl<B: Body + Unpin> Body for Asked<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let frame = Pin::new(&mut self.body).poll_frame(cx);
-        self.connection.body_is_awaited(frame.is_pending());
+        if let Turn::Request(connection) = &self.turn {
+            connection.body_is_awaited(frame.is_pending());
+        }
         frame
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-impl<B> Drop for Asked<B> {
-    fn drop(&mut self) {
-        self.connection.body_is_awaited(false);
-    }
-}
-
-/// A request in hand, until its answer is handed over in full.
-pub(super) struct Answer<B = ()> {
-    body: B,
-    in_hand: InHand,
-}
-
-struct InHand(Arc<Connection>);
-
-impl Drop for InHand {
-    fn drop(&mut self) {
-        self.0.end_request();
-    }
-}
-
-impl Answer {
-    pub(super) fn to(connection: Arc<Connection>) -> Self {
-        Self { body: (), in_hand: InHand(connection) }
-    }
-
-    pub(super) fn with<B>(self, body: B) -> Answer<B> {
-        Answer { body, in_hand: self.in_hand }
-    }
-}
-
-impl<B: Body + Unpin> Body for Answer<B> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
     }
 
     fn is_end_stream(&self) -> bool {

@@ -73,12 +73,6 @@ impl Mount {
         format!("{} on {}, {access}", self.point.display(), self.kind)
     }
 
-    /// Whether an operator can mount the same thing in another container: it is a named volume, or a directory of the
-    /// machine. Of what is mounted whole the root is `/`, which on the machine is something else.
-    pub(super) fn is_known_outside(&self) -> bool {
-        self.point != Path::new("/") && (self.volume_name().is_some() || self.root != Path::new("/"))
-    }
-
     /// The name of the container engine's volume, where the mount is one: Docker and Podman keep the
     /// data of a named volume in `volumes/<name>/_data`.
     pub(super) fn volume_name(&self) -> Option<&str> {
@@ -90,12 +84,16 @@ impl Mount {
     }
 
     /// Where `path`, which lies on this mount, is in the file system. Where that file system is the machine's
-    /// first one this is the path on the machine, outside of the container.
-    pub(super) fn source_of(&self, path: &Path) -> PathBuf {
-        match path.strip_prefix(&self.point) {
+    /// first one this is the path on the machine, outside of the container. `None` where it is mounted whole, as a
+    /// volume in memory is: on the machine, `/` is something else, and no command may be given for it.
+    pub(super) fn source_of(&self, path: &Path) -> Option<PathBuf> {
+        if self.root == Path::new("/") {
+            return None;
+        }
+        Some(match path.strip_prefix(&self.point) {
             Ok(rest) if !rest.as_os_str().is_empty() => self.root.join(rest),
             _ => self.root.clone(),
-        }
+        })
     }
 }
 

@@ -166,12 +166,9 @@ fn give(refused: StageError, targets: &[&Path], all: &[Obstacle]) -> StageError 
         let root = if foreign.is_some() { sudo() } else { "" };
         for target in targets {
             let change = format!("chmod -R u+rwX {}", quoted(target));
-            let mount = mount_at(target);
-            let command = if platform.is_container() && foreign.is_some() && mount.is_known_outside() {
-                platform.in_helper(&mount, &change)
-            } else {
-                format!("{root}{change}")
-            };
+            let helper = || platform.in_helper(&mount_at(target), &change);
+            let command =
+                foreign.as_ref().and_then(|_| helper()).unwrap_or_else(|| format!("{root}{change}"));
             refused = refused.hint(format!("{why}: {command}"));
         }
     }
@@ -188,7 +185,7 @@ fn unlock(refused: StageError, dir: &Path, all: &[Obstacle]) -> StageError {
     let marked: Vec<&Obstacle> = all.iter().filter(|each| each.attribute.is_some()).collect();
     let mount = mount_at(dir);
     let outside = Surroundings::default().platform().is_container();
-    let place = |path: &Path| if outside { mount.source_of(path) } else { path.to_owned() };
+    let place = |path: &Path| mount.source_of(path).filter(|_| outside).unwrap_or_else(|| path.to_owned());
     let command = match marked.as_slice() {
         [one] => format!("chattr {} {}", one.attribute.unwrap_or("-i"), quoted(&place(&one.path))),
         _ => format!("chattr -R -ia {}", quoted(&place(dir))),

@@ -88,11 +88,6 @@ impl Platform {
         !matches!(self, Self::Machine | Self::Systemd { .. })
     }
 
-    /// Whether an operator has a program for containers.
-    pub(super) fn has_engine(&self) -> bool {
-        self.engine().is_some()
-    }
-
     /// The program that an operator has for containers; `None` where there is none.
     fn engine(&self) -> Option<&'static str> {
         match self {
@@ -195,8 +190,8 @@ impl Platform {
         let outside = ids.outside_user(user).zip(ids.outside_group(group));
         let (outside_user, outside_group) = outside.unwrap_or(ours);
         let outside = format!("{outside_user}:{outside_group}");
-        let source = quoted(&mount.source_of(path));
-        match (self, mount.volume_name()) {
+        let source = mount.source_of(path).map(|source| quoted(&source));
+        match (self, source.filter(|_| mount.volume_name().is_none())) {
             (Self::Kubernetes, _) => format!("Set `fsGroup: {group}` in the `securityContext` of the pod"),
             (Self::Machine | Self::Systemd { .. }, _) if ids.is_whole() => {
                 format!("Give it to the user of this process, once: sudo chown -R {inside} {}", quoted(path))
@@ -207,7 +202,7 @@ impl Platform {
                     "Give it to the user of this process, outside of its namespace: sudo chown -R {outside} {shown}"
                 )
             }
-            (Self::Podman { rootless: true }, None) => {
+            (Self::Podman { rootless: true }, Some(source)) => {
                 let first = if foreign {
                     format!("sudo chown -R \"$(id -u):$(id -g)\" {source} && ")
                 } else {
@@ -218,33 +213,47 @@ impl Platform {
                     "Give it to the user of this process, once: {first}podman unshare chown -R {unshared} {source}"
                 )
             }
-            (Self::Docker | Self::Podman { .. }, None) if foreign => {
+            (Self::Docker | Self::Podman { .. }, Some(source)) if foreign => {
                 format!(
                     "Give it to the user of this process, on the machine: sudo chown -R {outside} {source}"
                 )
             }
-            // What is mounted whole, as a volume in memory is, has no name that this process knows.
-            (Self::Docker | Self::Podman { .. }, _) if !mount.is_known_outside() => format!(
-                "Give it to the user of this process, in a container that has it: chown -R {inside} {}",
-                quoted(path)
-            ),
             (Self::Docker | Self::Podman { .. }, _) => {
-                let change = self.in_helper(mount, &format!("chown -R {inside} {}", quoted(path)));
-                format!("Give it to the user of this process, once: {change}")
+                let change = format!("chown -R {inside} {}", quoted(path));
+                match self.in_helper(mount, &change) {
+                    Some(change) => format!("Give it to the user of this process, once: {change}"),
+                    None => {
+                        format!("Give it to the user of this process, in a container that has it: {change}")
+                    }
+                }
             }
         }
     }
 
-    /// A command that runs `change` in a new container that has the same `mount` at the same place.
-    pub(super) fn in_helper(&self, mount: &Mount, change: &str) -> String {
-        // Podman makes a network for it, which can fail and which nothing here needs.
-        let (engine, options) = match self {
-            Self::Podman { .. } => ("podman", " --network none"),
-            Self::Machine | Self::Systemd { .. } | Self::Docker | Self::Kubernetes => ("docker", ""),
+    /// A line that runs `command` in a new container that has the same `mount` at the same place. `None` where an operator
+    /// has no program for containers, or cannot name what is mounted.
+    pub(super) fn in_helper(&self, mount: &Mount, command: &str) -> Option<String> {
+        self.helper(mount, "", command)
+    }
+
+    /// A line that copies `dir` out of a container, into the directory where it is typed. `None` as above.
+    #[cfg(feature = "database")]
+    pub(super) fn copied_out(&self, mount: &Mount, dir: &Path) -> Option<String> {
+        self.helper(mount, " -v \"$PWD\":/here", &format!("cp -a {} /here/broken", quoted(dir)))
+    }
+
+    fn helper(&self, mount: &Mount, options: &str, command: &str) -> Option<String> {
+        let engine = self.engine()?;
+        let from = match mount.volume_name() {
+            Some(volume) => volume.to_owned(),
+            None => quoted(&mount.source_of(&mount.point)?),
         };
-        let point = quoted(&mount.point);
-        let from = mount.volume_name().map_or_else(|| quoted(&mount.root), str::to_owned);
-        format!("{engine} run --rm{options} -v {from}:{point} busybox {change}")
+        // Podman makes a network for it, which can fail and which nothing here needs.
+        let network = if matches!(self, Self::Podman { .. }) { " --network none" } else { "" };
+        Some(format!(
+            "{engine} run --rm{network} -v {from}:{}{options} busybox {command}",
+            quoted(&mount.point)
+        ))
     }
 
     /// Where the data is kept, so that every replica meets the same lock.

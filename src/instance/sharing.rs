@@ -129,23 +129,17 @@ pub(super) fn require(
 /// so that there it runs in a new one that has the same mount.
 pub(crate) fn typed(command: &str, path: &Path) -> String {
     let here = Surroundings::default();
-    let mount = mount_at(existing(path));
-    if here.in_container() && here.platform().has_engine() && mount.is_known_outside() {
-        return here.platform().in_helper(&mount, command);
-    }
-    command.to_owned()
+    let helper = || here.platform().in_helper(&mount_at(existing(path)), command);
+    here.in_container().then(helper).flatten().unwrap_or_else(|| command.to_owned())
 }
 
 /// The command that copies a directory to one beside it, or out of a container.
 #[cfg(feature = "database")]
 pub(crate) fn copied(dir: &Path) -> String {
-    let shown = super::evidence::quoted(dir);
-    let beside = format!("cp -a {shown} {shown}.broken");
-    let outside = typed("cp -a", dir);
-    match outside.strip_suffix(" busybox cp -a") {
-        Some(helper) => format!("{helper} -v \"$PWD\":/here busybox cp -a {shown} /here/broken"),
-        None => beside,
-    }
+    let here = Surroundings::default();
+    let helper = || here.platform().copied_out(&mount_at(existing(dir)), dir);
+    let beside = || format!("cp -a {0} {0}.broken", super::evidence::quoted(dir));
+    here.in_container().then(helper).flatten().unwrap_or_else(beside)
 }
 
 /// Why a lock on a mount would protect nothing, or might not.

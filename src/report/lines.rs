@@ -11,9 +11,9 @@ use super::{
     words::{list, span, stage},
 };
 use crate::{
+    contain::Panicked,
     contract::{
         outcome::{StartupError, StopReport},
-        panic::Panicked,
         state::{StageState, format_elapsed},
         status::{StageTimes, Timeline},
     },

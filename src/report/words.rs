@@ -96,19 +96,7 @@ fn capitalised(text: &str) -> String {
 
 /// The exit code as the verdict line says it.
 pub(super) fn exit(code: u8) -> String {
-    const KINDS: [ErrorKind; 10] = [
-        ErrorKind::Usage,
-        ErrorKind::Data,
-        ErrorKind::Unavailable,
-        ErrorKind::Software,
-        ErrorKind::OsLimit,
-        ErrorKind::CannotCreate,
-        ErrorKind::Io,
-        ErrorKind::Temporary,
-        ErrorKind::Permission,
-        ErrorKind::Config,
-    ];
-    let name = KINDS.into_iter().find(|kind| kind.exit_code() == code).map(ErrorKind::exit_name);
+    let name = ErrorKind::ALL.into_iter().find(|kind| kind.exit_code() == code).map(ErrorKind::exit_name);
     match (code, name) {
         (0, _) => "exit 0 (OK)".to_owned(),
         (_, Some(name)) => format!("exit {code} ({name})"),

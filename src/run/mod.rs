@@ -9,10 +9,8 @@ use tokio::runtime::{Builder, Runtime};
 use crate::{
     cli::{self, Request},
     codes::{GRAPH_INVALID, STARTUP_INTERRUPTED},
-    contract::{
-        outcome::{StartupError, StopReport},
-        panic::{contain, note_places},
-    },
+    contain::{contain, note_places},
+    contract::outcome::{StartupError, StopReport},
     engine::running::broken,
     error::{ErrorKind, StageError, StageResult},
     instance::sharing::Surroundings,

@@ -22,10 +22,10 @@ use super::{
     waits::{About, Shortened},
 };
 use crate::{
+    contain::Panicked,
     contract::{
         board::Board,
         outcome::{StageFailure, StartupError, StopReport},
-        panic::Panicked,
         status::Timeline,
         tell,
     },

@@ -14,7 +14,7 @@ use std::{
 };
 
 use super::progress::Show;
-use crate::contract::panic::contain;
+use crate::contain::contain;
 
 /// How many bytes of the log may wait for a reader. What comes then is counted instead. Reports always wait.
 const MOST_WAITING: usize = 1 << 20;

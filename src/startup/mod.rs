@@ -5,13 +5,13 @@ use std::{fmt, future::Future, path::PathBuf, sync::Arc};
 use tracing::info_span;
 
 use crate::{
+    contain::contain,
     contract::{
         analysis::Analysis,
         context::{ServeContext, StageContext},
         event::{Event, EventSink},
         needs::{Handle, Take},
         outcome::{StageFailure, StartupError},
-        panic::contain,
         stage::Stage,
     },
     engine::{

@@ -12,6 +12,7 @@ const DOCKER: &str = "\
 502 500 254:0 /var/lib/docker/containers/abc/hosts /etc/hosts rw - ext4 /dev/vda rw
 503 500 254:0 /var/lib/docker/volumes/app_data/_data /data rw - ext4 /dev/vda rw
 504 500 254:0 /home/dev/b1 /bound rw - ext4 /dev/vda rw
+505 500 0:91 / /memory rw - tmpfs tmpfs rw
 ";
 const POD: &str = "\
 500 400 0:77 / / rw - overlay overlay rw
@@ -182,6 +183,22 @@ fn a_directory_is_given_away_by_a_command_of_the_platform() {
     let (path, ids) = (Path::new("/data"), IdMap::with(WHOLE));
     let pod = Platform::Kubernetes.give_to((65_532, 65_532), path, &mount("/data"), false, &ids);
     assert_eq!(pod, "Set `fsGroup: 65532` in the `securityContext` of the pod");
+}
+
+#[test]
+fn no_command_takes_the_root_of_the_machine_for_what_is_mounted_whole() {
+    let podman = [false, true].map(|rootless| Platform::Podman { rootless });
+    for platform in podman.iter().chain([&Platform::Docker]) {
+        for (map, foreign) in [(WHOLE, false), (REMAPPED, true), (ROOTLESS, true)] {
+            for path in ["/memory", "/memory/shop"] {
+                let inside = format!("chown -R 65532:65532 {path}");
+                assert_eq!(given(platform, map, "/memory", path, foreign), inside, "{platform:?}");
+            }
+        }
+        for point in ["/", "/memory"] {
+            assert_eq!(platform.in_helper(&mount(point), "df"), None, "{platform:?} {point}");
+        }
+    }
 }
 
 #[test]

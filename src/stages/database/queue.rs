@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::errors::DatabaseError;
-use crate::contract::panic::contain;
+use crate::contain::contain;
 
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 

@@ -33,10 +33,8 @@ use super::{
 };
 use crate::{
     codes::STAGE_PANICKED,
-    contract::{
-        panic::contain,
-        tell::{shown, tell},
-    },
+    contain::contain,
+    contract::tell::{shown, tell},
     error::{ErrorKind, StageError, StageResult},
     limits::no_thread,
     stages::in_flight::soft_deadline,

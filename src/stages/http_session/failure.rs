@@ -5,7 +5,7 @@ use std::{error::Error, fmt};
 use reqwest::{StatusCode, Url};
 
 use super::{
-    fault::{FAILING, Fault, REFUSED, SILENT, SPEAKS_TLS, TOO_LONG, UNEXPECTED, fault_of},
+    fault::{FAILING, Fault, REFUSED, SILENT, SPEAKS_TLS, TOO_LONG, UNEXPECTED, fault_of, find},
     proxies::Road,
 };
 use crate::{
@@ -68,7 +68,7 @@ impl HttpFailure {
         }
         let fault = fault_of(&error);
         // The parser's message quotes the answer.
-        let source = (!std::ptr::eq(fault, &UNEXPECTED)).then(|| error.into());
+        let source = find::<serde_json::Error>(&error).is_none().then(|| error.into());
         Self { fault, target, status: None, source, road: None }
     }
 
@@ -151,7 +151,7 @@ impl From<reqwest::Error> for HttpError {
 impl fmt::Display for HttpFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.target {
-            Some(_) if self.blames_the_proxy() => self.write_blame(f),
+            Some(_) if self.fault.of_proxy => self.write_blame(f),
             Some(target) => write!(f, "{target}: {}", self.fault.what),
             None => f.write_str(self.fault.what),
         }

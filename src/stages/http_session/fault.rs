@@ -9,7 +9,10 @@ use std::{
 use rustls::{AlertDescription as Alert, CertificateError, Error as TlsError};
 
 use super::redirects::Astray;
-use crate::codes::{FailureCode, HTTP_CONNECT, HTTP_DNS, HTTP_STATUS, HTTP_TLS, STAGE_FAILED};
+use crate::{
+    codes::{FailureCode, HTTP_CONNECT, HTTP_DNS, HTTP_STATUS, HTTP_TLS, STAGE_FAILED},
+    error::{as_error, causes},
+};
 
 /// One way to fail.
 pub(super) struct Fault {
@@ -17,22 +20,26 @@ pub(super) struct Fault {
     pub(super) what: &'static str,
     /// Whether the same request can succeed later without anybody changing anything.
     pub(super) may_pass: bool,
+    /// Whether it is the proxy that failed, and not the upstream.
+    pub(super) of_proxy: bool,
     pub(super) hints: &'static [&'static str],
 }
 
-pub(super) const DNS: Fault = Fault {
+const DNS: Fault = Fault {
     code: HTTP_DNS,
     what: "the name cannot be resolved",
     may_pass: true,
+    of_proxy: false,
     hints: &[
         "Is the name right? See whether it resolves here: getent hosts <HOST>",
         "Another service's name? It must be running, and containers of both must share a network",
     ],
 };
-pub(super) const UNREACHABLE: Fault = Fault {
+const UNREACHABLE: Fault = Fault {
     code: HTTP_CONNECT,
     what: "no connection",
     may_pass: true,
+    of_proxy: false,
     hints: &[
         "See whether anything answers there: curl -v <URL>",
         "Is it running, and listening on that port, on an address that this host reaches?",
@@ -83,6 +90,7 @@ const NO_TLS: Fault = Fault {
     code: HTTP_TLS,
     what: "no agreement on TLS",
     may_pass: false,
+    of_proxy: false,
     hints: &[
         "See whether that port speaks TLS: openssl s_client -connect <HOST>:<PORT> </dev/null",
         "If it does not, the URL begins with http://",
@@ -128,6 +136,7 @@ const ASTRAY: Fault = Fault {
     code: HTTP_STATUS,
     what: "its redirects are not followed",
     may_pass: false,
+    of_proxy: false,
     hints: &["See where it leads: curl -vL <URL>", "Write the URL that it should end at"],
 };
 const IN_A_CIRCLE: Fault = Fault {
@@ -158,24 +167,32 @@ const NOT_HTTP: Fault = Fault {
     code: HTTP_STATUS,
     what: "the answer is not HTTP",
     may_pass: true,
+    of_proxy: false,
     hints: &["Is the port that of a web service? curl -v <URL>", SPEAKS_TLS],
 };
 const LONG_HEAD: Fault = Fault {
     code: HTTP_STATUS,
     what: "the head of its answer is longer than is read here",
     may_pass: false,
+    of_proxy: false,
     hints: &[
         "See what it sends: curl -v <URL>",
         "Have the upstream send fewer or shorter headers: cookies, mostly",
     ],
 };
 /// It was not sent.
-const UNUSABLE: Fault =
-    Fault { code: STAGE_FAILED, what: "the request cannot be sent as it is", may_pass: false, hints: &[] };
+const UNUSABLE: Fault = Fault {
+    code: STAGE_FAILED,
+    what: "the request cannot be sent as it is",
+    may_pass: false,
+    of_proxy: false,
+    hints: &[],
+};
 pub(super) const REFUSED: Fault = Fault {
     code: HTTP_STATUS,
     what: "it answers with an error",
     may_pass: false,
+    of_proxy: false,
     hints: &["Ask it yourself, with the whole URL: curl -v <URL>", "Look into the log of the upstream"],
 };
 pub(super) const FAILING: Fault = Fault { may_pass: true, ..REFUSED };
@@ -183,6 +200,7 @@ pub(super) const UNEXPECTED: Fault = Fault {
     code: HTTP_STATUS,
     what: "the answer is not what was expected",
     may_pass: false,
+    of_proxy: false,
     hints: &["Is the URL that of the right service and version? curl -v <URL>"],
 };
 
@@ -195,10 +213,36 @@ pub(super) const TOO_LONG: Fault = Fault {
     ..UNEXPECTED
 };
 
+const ANOTHER_WAY: &str = "Can it be reached without? NO_PROXY=<HOST>";
+pub(super) const DOWN: Fault = Fault {
+    what: "no connection to the proxy",
+    hints: &["Is the proxy in <VARIABLE> right, and running? curl -v <URL>", ANOTHER_WAY],
+    of_proxy: true,
+    ..UNREACHABLE
+};
+pub(super) const NO_SUCH_NAME: Fault = Fault {
+    what: "the proxy's name cannot be resolved",
+    hints: &["Is the name in <VARIABLE> right? getent hosts <PROXYHOST>", ANOTHER_WAY],
+    of_proxy: true,
+    ..DNS
+};
+pub(super) const NO_TUNNEL: Fault = Fault {
+    what: "the proxy opens no way to it",
+    hints: &[
+        "Hear what the proxy in <VARIABLE> says: curl -v <URL>",
+        "Look into the log of the proxy",
+        ANOTHER_WAY,
+    ],
+    of_proxy: true,
+    ..UNREACHABLE
+};
+pub(super) const PROXY_SILENT: Fault =
+    Fault { what: "no answer from the proxy in time", hints: DOWN.hints, of_proxy: true, ..SILENT };
+
 /// What went wrong with a request that has no status.
 pub(super) fn fault_of(error: &reqwest::Error) -> &'static Fault {
     // The innermost is what the system said; those around it are of whoever passed it on.
-    let io = causes(error).filter_map(<dyn Error>::downcast_ref::<io::Error>).last().map(io::Error::kind);
+    let io = causes(error).filter_map(as_error::<io::Error>).last().map(io::Error::kind);
     let hyper = find::<hyper::Error>(error);
     if error.is_dns() {
         &DNS
@@ -265,14 +309,5 @@ fn of_tls(error: &TlsError) -> &'static Fault {
 
 /// The first error of type `E` among the causes.
 pub(super) fn find<'e, E: Error + 'static>(error: &'e (dyn Error + 'static)) -> Option<&'e E> {
-    causes(error).find_map(<dyn Error>::downcast_ref)
-}
-
-/// The error and what lies behind it. Some errors travel inside of `io::Error`s, whose `source` is not what they hold
-/// but the source of that.
-fn causes<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |&error| {
-        let held = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        held.map(|held| held as &(dyn Error + 'static)).or_else(|| error.source())
-    })
+    causes(error).find_map(as_error)
 }

@@ -288,12 +288,10 @@ impl HttpSession {
     }
 
     fn client(&self) -> StageResult<reqwest::Client> {
-        // Found in the environment by us, or not at all.
-        let mut builder = reqwest::Client::builder().no_proxy();
-        for proxy in self.proxies.build()? {
-            builder = builder.proxy(proxy);
-        }
-        Ok(builder
+        Ok(reqwest::Client::builder()
+            // Found in the environment by us, or not at all.
+            .no_proxy()
+            .proxy(self.proxies.build()?)
             .tls_backend_preconfigured(tls::config(self.ca_file.as_deref())?)
             .user_agent(&self.user_agent)
             .connect_timeout(self.connect_timeout)

@@ -59,15 +59,16 @@ impl Proxies {
     }
 
     /// What reqwest makes of them.
-    pub(super) fn build(&self) -> StageResult<Vec<Proxy>> {
-        let mut proxies = Vec::new();
-        for (through, scheme) in [(&self.http, "http"), (&self.https, "https")] {
-            let Some(through) = through else { continue };
-            let (url, direct) = (Url::parse(through.url.expose())?, self.direct.clone());
-            let road = move |to: &Url| (to.scheme() == scheme && !direct.covers(to)).then(|| url.clone());
-            proxies.push(Proxy::custom(road));
-        }
-        Ok(proxies)
+    pub(super) fn build(&self) -> StageResult<Proxy> {
+        let parsed = |through: &Option<Through>| {
+            through.as_ref().map(|through| Url::parse(through.url.expose())).transpose()
+        };
+        let (http, https, all) = (parsed(&self.http)?, parsed(&self.https)?, self.clone());
+        Ok(Proxy::custom(move |to| match all.road(to) {
+            Road::Proxy(_) if to.scheme() == "https" => https.clone(),
+            Road::Proxy(_) => http.clone(),
+            Road::Direct(_) => None,
+        }))
     }
 
     /// The way that requests to this URL go.

@@ -7,31 +7,9 @@ use rustls::Error as TlsError;
 
 use super::HttpFailure;
 use crate::stages::http_session::{
-    fault::{DNS, Fault, SILENT, UNREACHABLE, find},
+    fault::{DOWN, NO_SUCH_NAME, NO_TUNNEL, PROXY_SILENT, find},
     proxies::{Proxies, Road, Through},
 };
-
-const ANOTHER_WAY: &str = "Can it be reached without? NO_PROXY=<HOST>";
-const DOWN: Fault = Fault {
-    what: "no connection to the proxy",
-    hints: &["Is the proxy in <VARIABLE> right, and running? curl -v <URL>", ANOTHER_WAY],
-    ..UNREACHABLE
-};
-const NO_SUCH_NAME: Fault = Fault {
-    what: "the proxy's name cannot be resolved",
-    hints: &["Is the name in <VARIABLE> right? getent hosts <PROXYHOST>", ANOTHER_WAY],
-    ..DNS
-};
-const NO_TUNNEL: Fault = Fault {
-    what: "the proxy opens no way to it",
-    hints: &[
-        "Hear what the proxy in <VARIABLE> says: curl -v <URL>",
-        "Look into the log of the proxy",
-        ANOTHER_WAY,
-    ],
-    ..UNREACHABLE
-};
-const PROXY_SILENT: Fault = Fault { what: "no answer from the proxy in time", hints: DOWN.hints, ..SILENT };
 
 impl HttpFailure {
     /// The same, once it is known through which of `proxies` the request went. The client connects to that one alone, so
@@ -58,10 +36,6 @@ impl HttpFailure {
         }
         self.road = Some(road);
         self
-    }
-
-    pub(super) fn blames_the_proxy(&self) -> bool {
-        [DOWN.what, NO_SUCH_NAME.what, NO_TUNNEL.what, PROXY_SILENT.what].contains(&self.fault.what)
     }
 
     /// The proxy first: it is what the operator has to look at.
