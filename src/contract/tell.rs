@@ -18,6 +18,7 @@ use tracing::{
     dispatcher::{get_default, with_default},
     field::{DisplayValue, display},
     level_filters::LevelFilter,
+    subscriber::NoSubscriber,
 };
 
 use crate::contain::{self, contain};
@@ -70,9 +71,14 @@ pub(crate) fn is_heard(level: Level) -> bool {
     level <= LevelFilter::current()
 }
 
+/// The subscriber of this thread, if there is one.
+fn subscriber() -> Option<Dispatch> {
+    get_default(|dispatch| (!dispatch.is::<NoSubscriber>()).then(|| dispatch.clone()))
+}
+
 /// Tells it soon, within the span of the caller.
 pub(crate) fn later(what: impl FnOnce() + Send + 'static) {
-    let dispatch = get_default(Clone::clone);
+    let Some(dispatch) = subscriber() else { return };
     if !order(Order::Tell(dispatch, Span::current(), Box::new(what))) {
         LOST.fetch_add(1, Ordering::Relaxed);
     }
@@ -87,10 +93,10 @@ pub(crate) fn settle(limit: Duration) {
     }
 }
 
-/// The same for a task, at the end of a service.
+/// The same for a task, at the end of a service. Whoever has no subscriber waits for nobody else's.
 pub(crate) async fn settled() {
     let (reached, wait) = tokio::sync::oneshot::channel::<()>();
-    if drop_when_reached(reached) {
+    if subscriber().is_some() && drop_when_reached(reached) {
         let _told_or_gave_up = tokio::time::timeout(LAST_WORDS, wait).await;
     }
 }
@@ -141,5 +147,34 @@ fn serve(orders: &Receiver<Order>) {
         } else {
             has_panicked = catch_unwind(AssertUnwindSafe(told)).is_err();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+    use tracing::subscriber::with_default;
+    use tracing_subscriber::{layer::SubscriberExt, registry};
+
+    use super::*;
+
+    struct Stopped(Mutex<Receiver<()>>);
+
+    impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Stopped {
+        fn on_event(&self, _: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+            let _goes_on = self.0.lock().unwrap().recv();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_service_without_a_subscriber_does_not_wait_for_that_of_another() {
+        let (go_on, stopped) = mpsc::channel();
+        with_default(registry().with(Stopped(Mutex::new(stopped))), || {
+            later(|| tracing::info!(target: "solostart", "never told"));
+        });
+        let began = Instant::now();
+        settled().await;
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        drop(go_on);
     }
 }
