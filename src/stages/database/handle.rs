@@ -9,6 +9,7 @@ use std::{
 
 use rusqlite::{Connection, Transaction};
 use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     errors::{DatabaseError, sqlite_failed},
@@ -24,6 +25,11 @@ use crate::{
 
 /// How long a health check waits for one row.
 const HEALTH_LIMIT: Duration = Duration::from_secs(2);
+
+/// After how many of its virtual machine's instructions SQLite asks whether anybody still waits for a query: some
+/// microseconds, and more than beginning and ending a transaction take
+/// (<https://sqlite.org/c3ref/progress_handler.html>).
+const STEPS: i32 = 1000;
 
 /// A SQLite database that is up: closures are run with a connection, on threads that are made for it.
 ///
@@ -124,7 +130,8 @@ impl Database {
     /// queries it makes and whatever is written meanwhile. Reads and writes do not wait for each other.
     ///
     /// # Cancel safety
-    /// Cancel safe. A closure that has begun runs to its end.
+    /// Cancel safe. A query that is under way when the future is dropped is interrupted, so that nobody waits for the
+    /// reader of a caller that went away; what the closure does outside of SQLite runs to its end.
     ///
     /// # Errors
     /// The closure's own error, SQLite's, or [`DatabaseError::Stopped`].
@@ -133,7 +140,16 @@ impl Database {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, DatabaseError> + Send + 'static,
     {
-        self.threads.reads().run(move |connection| closure(&*connection.transaction()?)).await
+        let caller = CancellationToken::new();
+        let _waits = caller.clone().drop_guard();
+        let has_gone = move || caller.is_cancelled();
+        self.threads
+            .reads()
+            .run(move |connection| {
+                connection.progress_handler(STEPS, Some(has_gone))?;
+                closure(&*connection.transaction()?)
+            })
+            .await
     }
 
     /// Where the file is.

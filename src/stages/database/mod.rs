@@ -21,6 +21,7 @@ mod preflight;
 mod queue;
 mod settings;
 mod stamp;
+mod temporary;
 mod threads;
 
 use std::{

@@ -11,8 +11,10 @@ use rusqlite::Connection;
 use super::{
     SqliteDatabase, backup,
     claim::{Claim, Identity},
+    errors::sqlite_failed,
     fence, integrity, migrate, open, origin, preflight,
     stamp::{self, Stamp},
+    temporary,
     threads::{Readers, Shared},
 };
 use crate::{contract::guard::WorkerGuard, error::StageResult, instance::refusal::system};
@@ -63,6 +65,8 @@ pub(super) fn open_all(shared: &Arc<Shared>, plan: &Plan) -> StageResult<Opened>
     let mut connection =
         open::to_look(&looked.file, looked.has_log).map_err(|refused| looked.show(refused))?;
     shared.watch(&connection);
+    temporary::keep_beside(&connection, &looked.file)
+        .map_err(|error| sqlite_failed(&error, "choose a directory for temporary files", path))?;
     // After the connection, because what is declared last is dropped first.
     let mut readers = Readers::start(shared, settings, &looked.file)?;
     let origin = origin::judge(&connection, settings, path)?;

@@ -52,6 +52,26 @@ async fn a_write_that_is_too_long_for_the_stop_is_interrupted_and_rolled_back() 
 }
 
 #[tokio::test]
+async fn a_query_whose_caller_went_away_is_interrupted_and_its_reader_serves_the_next() {
+    let site = Site::new();
+    let database = site.up().await;
+    let (begins, begun) = channel();
+    for _ in 0..8 {
+        let begins = begins.clone();
+        let mut long = Box::pin(database.read(move |connection| {
+            begins.send(()).unwrap();
+            let endless = ENDLESS.trim_start_matches("INSERT INTO numbers ");
+            Ok(connection.query_row(endless, [], |row| row.get::<_, i64>(0))?)
+        }));
+        assert!(futures_util::poll!(&mut long).is_pending());
+        begun.recv_timeout(Duration::from_secs(10)).expect("no reader is free");
+    }
+    assert_eq!(count(&database).await, 0);
+    site.stage.stop(database.clone(), stop_within(Duration::from_secs(10))).await.unwrap();
+    site.assert_let_go();
+}
+
+#[tokio::test]
 async fn a_closure_that_hangs_outside_of_sqlite_is_told_before_the_deadline() {
     let site = Site::new();
     let database = site.up().await;
