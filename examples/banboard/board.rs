@@ -3,29 +3,21 @@
 //! "Now" is the time of the log's last line. A log that ended yesterday is shown as it stood yesterday,
 //! and the page says so.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension};
 use serde::Serialize;
 
 use crate::{
+    figures::Figures,
     log::Millis,
     networks::{Countries, Network, country_of},
-    store::HOUR,
     text,
 };
-
-/// How much the chart and the tables look back.
-pub(crate) const HOURS: usize = 7 * 24;
-const DAY: Millis = 24 * HOUR;
-const WEEK: Millis = 7 * DAY;
 
 /// How many active bans the page lists.
 pub(crate) const LISTED: usize = 100;
 
 /// How many the API lists; beyond that, only their number is known.
 pub(crate) const API_LIMIT: usize = 10_000;
-
-/// How many networks are listed.
-const NETWORK_LIMIT: usize = 12;
 
 /// How far the log was read.
 #[derive(Clone, Copy, Default, Debug)]
@@ -87,62 +79,26 @@ pub(crate) struct ActiveBan {
     pub(crate) times: u32,
 }
 
-/// How much one jail, or one network, had to do.
-#[derive(Debug)]
-pub(crate) struct Tally {
-    pub(crate) name: String,
-    /// Networks only.
-    pub(crate) country: Option<String>,
-    pub(crate) active: u32,
-    pub(crate) day: u32,
-    pub(crate) week: u32,
-}
-
 /// Everything of one page.
 #[derive(Default, Debug)]
 pub(crate) struct Board {
     pub(crate) log: LogState,
+    /// At most [`LISTED`].
     pub(crate) active: Vec<ActiveBan>,
-    /// Also those that `active` has no room for.
-    pub(crate) active_total: u32,
-    /// Bans and different addresses of the last 24 hours.
-    pub(crate) day: (u32, u32),
-    pub(crate) jails: Vec<Tally>,
-    pub(crate) networks: Vec<Tally>,
-    /// When the first hour of `hours` begins.
-    pub(crate) first_hour: Millis,
-    /// Bans that began in each of the last hours, the one that has just begun included.
-    pub(crate) hours: Vec<u32>,
+    /// `None` until they are counted.
+    pub(crate) figures: Option<Figures>,
 }
 
 impl Board {
     /// Reads the board, without countries.
-    pub(crate) fn load(db: &Connection) -> rusqlite::Result<Self> {
-        let log = log_state(db)?;
-        let as_of = log.as_of.unwrap_or(0);
-        let first_hour = as_of.div_euclid(HOUR) * HOUR - WEEK + HOUR;
-        let day = db.query_row(
-            "SELECT count(*), count(DISTINCT address) FROM bans WHERE banned_at > ?1 AND restored = 0",
-            [as_of - DAY],
-            |row| Ok((row.get(0)?, row.get(1)?)),
-        )?;
-        Ok(Self {
-            log,
-            active: active(db, LISTED)?,
-            active_total: db
-                .query_row("SELECT count(*) FROM bans WHERE ended_at IS NULL", [], |row| row.get(0))?,
-            day,
-            jails: jails(db, as_of)?,
-            networks: networks(db, as_of)?,
-            first_hour,
-            hours: hours(db, first_hour)?,
-        })
+    pub(crate) fn load(db: &Connection, figures: Option<Figures>) -> rusqlite::Result<Self> {
+        Ok(Self { log: log_state(db)?, active: active(db, LISTED)?, figures })
     }
 
     /// Adds the countries of the networks that are known.
     pub(crate) async fn locate(&mut self, countries: &Countries) {
         locate(&mut self.active, countries).await;
-        for tally in &mut self.networks {
+        for tally in self.figures.iter_mut().flat_map(|figures| &mut figures.networks) {
             if let Ok(network) = tally.name.parse() {
                 tally.country = country_of(countries, network).await;
             }
@@ -206,113 +162,38 @@ pub(crate) async fn locate(bans: &mut [ActiveBan], countries: &Countries) {
     }
 }
 
-/// Every jail that the log named, the busiest first.
-fn jails(db: &Connection, as_of: Millis) -> rusqlite::Result<Vec<Tally>> {
-    let mut query = db.prepare_cached(
-        "SELECT name, coalesce(active, 0), coalesce(day, 0), coalesce(week, 0)
-         FROM (SELECT name FROM jails UNION SELECT jail FROM hourly UNION SELECT jail FROM bans WHERE counted = 0)
-         LEFT JOIN (
-             SELECT jail, sum(active) AS active, sum(new AND banned_at > ?1) AS day, sum(new) AS week
-             FROM (
-                 SELECT jail, banned_at, ended_at IS NULL AS active, restored = 0 AS new
-                 FROM bans WHERE banned_at > ?2
-                 UNION ALL SELECT jail, banned_at, 1, 0 FROM bans WHERE banned_at <= ?2 AND ended_at IS NULL)
-             GROUP BY jail) ON jail = name
-         ORDER BY 4 DESC, 1",
-    )?;
-    let rows = query.query_map(params![as_of - DAY, as_of - WEEK], Tally::read)?;
-    rows.collect()
-}
-
-fn networks(db: &Connection, as_of: Millis) -> rusqlite::Result<Vec<Tally>> {
-    let mut query = db.prepare_cached(
-        "SELECT network, count(*) FILTER (WHERE ended_at IS NULL),
-                count(*) FILTER (WHERE banned_at > ?1 AND restored = 0),
-                count(*) FILTER (WHERE restored = 0)
-         FROM bans WHERE banned_at > ?2 GROUP BY network ORDER BY 4 DESC, 1 LIMIT ?3",
-    )?;
-    let limit = NETWORK_LIMIT.cast_signed();
-    query.query_map(params![as_of - DAY, as_of - WEEK, limit], Tally::read)?.collect()
-}
-
-impl Tally {
-    fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
-        Ok(Self {
-            name: row.get(0)?,
-            country: None,
-            active: row.get(1)?,
-            day: row.get(2)?,
-            week: row.get(3)?,
-        })
-    }
-}
-
-/// The statistics, with what the job has not added to them yet.
-fn hours(db: &Connection, first_hour: Millis) -> rusqlite::Result<Vec<u32>> {
-    let mut hours = vec![0; HOURS];
-    let mut query = db.prepare_cached(
-        "SELECT hour, sum(bans) FROM (
-             SELECT hour, bans FROM hourly WHERE hour >= ?1
-             UNION ALL SELECT banned_at / ?2 * ?2, 1 FROM bans
-                       WHERE counted = 0 AND restored = 0 AND banned_at >= ?1)
-         GROUP BY hour",
-    )?;
-    let mut rows = query.query([first_hour, HOUR])?;
-    while let Some(row) = rows.next()? {
-        let index = usize::try_from((row.get::<_, Millis>(0)? - first_hour) / HOUR).ok();
-        if let Some(bans) = index.and_then(|index| hours.get_mut(index)) {
-            *bans = row.get(1)?;
-        }
-    }
-    Ok(hours)
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
     use super::*;
     use crate::{
+        figures::NETWORK_LIMIT,
         networks::tests::countries,
-        store::{
-            count_hours,
-            tests::{SAMPLE, database, follow_to_end},
-        },
+        store::tests::{SAMPLE, database, follow_to_end},
     };
 
     #[test]
     fn an_empty_database_gives_an_empty_board() {
-        let board = Board::load(&database()).unwrap();
-        assert_eq!((board.active.len(), board.active_total, board.day), (0, 0, (0, 0)));
-        assert_eq!(board.hours, [0; HOURS]);
-        assert!(board.jails.is_empty() && board.networks.is_empty() && board.log.as_of.is_none());
+        let board = Board::load(&database(), None).unwrap();
+        assert!(board.active.is_empty() && board.log.as_of.is_none());
     }
 
     #[tokio::test]
     async fn the_sample_fills_every_part() {
         let mut db = database();
         follow_to_end(&mut db, Path::new(SAMPLE));
-        let mut board = Board::load(&db).unwrap();
+        let mut board = Board::load(&db, Some(Figures::load(&db).unwrap())).unwrap();
         board.locate(&countries(&db).await).await;
+        let Board { figures: Some(figures), .. } = &board else { panic!("no figures") };
         assert!(board.active.len() > 10);
         assert!(board.active.is_sorted_by_key(|ban| std::cmp::Reverse(ban.banned_at)));
         assert!(board.active.iter().all(|ban| ban.times >= 1));
         assert!(board.active.iter().any(|ban| ban.country.as_deref() == Some("NL")));
-        assert!(board.networks.iter().all(|network| network.country.is_some()));
-        assert_eq!(board.networks.len(), NETWORK_LIMIT);
-        assert!(board.networks.is_sorted_by_key(|network| std::cmp::Reverse(network.week)));
-        let active: u32 = board.jails.iter().map(|jail| jail.active).sum();
-        assert_eq!(active, board.active_total);
-    }
-
-    #[test]
-    fn the_chart_is_the_same_before_and_after_the_statistics_are_written() {
-        let mut db = database();
-        follow_to_end(&mut db, Path::new(SAMPLE));
-        let before = Board::load(&db).unwrap().hours;
-        count_hours(&db).unwrap();
-        assert_eq!(Board::load(&db).unwrap().hours, before);
-        let week: u32 = before.iter().sum();
-        assert!(week > 500);
+        assert!(figures.networks.iter().all(|network| network.country.is_some()));
+        assert_eq!(figures.networks.len(), NETWORK_LIMIT);
+        assert!(figures.networks.is_sorted_by_key(|network| std::cmp::Reverse(network.week)));
+        let active: u32 = figures.jails.iter().map(|jail| jail.active).sum();
+        assert_eq!(active, figures.active);
     }
 }

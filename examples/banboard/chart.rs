@@ -119,7 +119,7 @@ fn round(value: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::board::HOURS;
+    use crate::figures::HOURS;
 
     #[test]
     fn a_week_without_bans_says_so_and_divides_by_nothing() {

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use rusqlite::Connection;
 use solostart::{
     Env, ErrorKind, FailureCode, HttpUrl, Stage, StageContext, StageError, StageResult, StopContext,
     stages::{
@@ -22,6 +23,7 @@ use tokio::{task::spawn_blocking, time::sleep};
 use crate::{
     board::{self, LogState},
     config::Config,
+    figures::{self, Counted},
     follow::{self, Position},
     lookup::{self, Lookups, Unknown},
     networks::Countries,
@@ -54,6 +56,8 @@ struct Work {
     follower: Follower,
     /// To tell what is wrong with the log.
     stage: StageContext,
+    database: Arc<Database>,
+    counted: Arc<Counted>,
     /// Nothing is looked up without an upstream.
     lookups: Option<Lookups>,
 }
@@ -65,15 +69,17 @@ pub(crate) struct FollowLog {
     log: PathBuf,
     ban_time: Duration,
     upstream: Option<HttpUrl>,
+    counted: Arc<Counted>,
     tasks: Tasks<Work>,
 }
 
 impl FollowLog {
-    pub(crate) fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: &Config, counted: Arc<Counted>) -> Self {
         // However long the log stays away, it is followed when it is back.
         let mut tasks = Tasks::new()
             .restarts(u32::MAX)
-            .task("follow-log", async |cx, work: Work| follow_on(cx, work).await);
+            .task("follow-log", async |cx, work: Work| follow_on(cx, work).await)
+            .task("count", async |cx, work: Work| figures::count_on(cx, work.database, work.counted).await);
         if config.upstream.is_some() {
             tasks = tasks.task("look-up", async |cx, work: Work| match work.lookups {
                 Some(lookups) => lookup::look_up(cx, lookups).await,
@@ -81,7 +87,7 @@ impl FollowLog {
             });
         }
         let upstream = config.upstream.clone();
-        Self { log: config.log.clone(), ban_time: config.ban_time, upstream, tasks }
+        Self { log: config.log.clone(), ban_time: config.ban_time, upstream, counted, tasks }
     }
 }
 
@@ -111,10 +117,12 @@ impl Stage for FollowLog {
         follower.tell(&cx);
         // A task that is begun again goes on where the last one ended.
         follower.position = None;
-        expire(database.clone()).await?;
-        let lookups = |upstream| Lookups { database, http, countries, unknown, upstream };
+        // The job does the rest, if there are very many.
+        database.fenced(|tx| Ok(store::expire(tx)?)).await?;
+        let lookups = |upstream| Lookups { database: database.clone(), http, countries, unknown, upstream };
         let lookups = self.upstream.clone().map(lookups);
-        self.tasks.start(cx.clone(), Work { follower, stage: cx, lookups }).await
+        let work = Work { follower, stage: cx.clone(), database, counted: self.counted.clone(), lookups };
+        self.tasks.start(cx, work).await
     }
 
     async fn stop(&self, tasks: Arc<TasksHandle>, cx: StopContext) -> StageResult<()> {
@@ -257,17 +265,16 @@ fn explain(error: FollowError, log: &Path) -> StageError {
 /// The `scheduler` stage.
 pub(crate) fn scheduler(env: &Env) -> Scheduler<Arc<Database>> {
     Scheduler::from_env(env)
-        .every("expire-bans", EXPIRE_EVERY, async |_cx, database| expire(database).await)
-        .cron("count-hours", COUNT_AT, async |_cx, database| count_hours(database).await)
+        .every("expire-bans", EXPIRE_EVERY, async |cx, database| by_parts(cx, database, store::expire).await)
+        .cron("count-hours", COUNT_AT, async |cx, database| by_parts(cx, database, store::count_hours).await)
 }
 
-async fn expire(database: Arc<Database>) -> StageResult<()> {
-    let expired = database.fenced(|tx| Ok(store::expire(tx)?)).await?;
-    tracing::debug!(expired, "bans expired");
-    Ok(())
-}
-
-async fn count_hours(database: Arc<Database>) -> StageResult<()> {
-    database.fenced(|tx| Ok(store::count_hours(tx)?)).await?;
+/// Has a job's transactions run until one has less to change than it may, or the service stops.
+async fn by_parts(
+    cx: RunContext,
+    database: Arc<Database>,
+    part: fn(&Connection) -> rusqlite::Result<usize>,
+) -> StageResult<()> {
+    while !cx.is_cancelled() && database.fenced(move |tx| Ok(part(tx)?)).await? == store::AT_ONCE {}
     Ok(())
 }

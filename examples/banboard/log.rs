@@ -9,7 +9,7 @@
 
 use jiff::{civil::DateTime, tz::TimeZone};
 
-use crate::networks::Network;
+use crate::{networks::Network, text::is_visible};
 
 /// Milliseconds since 1970, on the log's own clock.
 pub(crate) type Millis = i64;
@@ -117,7 +117,7 @@ fn target(jail: &str, address: &str) -> Option<Target> {
 }
 
 fn is_jail(name: &str) -> bool {
-    !name.is_empty() && name.len() <= JAIL_LIMIT && !name.chars().any(|each| each.is_control() || each == ']')
+    !name.is_empty() && name.len() <= JAIL_LIMIT && name.chars().all(|each| is_visible(each) && each != ']')
 }
 
 /// Reads `2026-11-19 03:14:07`, with `,123` behind it if three digits of a fraction are asked for.

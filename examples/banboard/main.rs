@@ -11,6 +11,7 @@ mod attempts;
 mod board;
 mod chart;
 mod config;
+mod figures;
 mod follow;
 mod forms;
 mod jobs;
@@ -40,6 +41,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     config::Config,
+    figures::Counted,
     jobs::FollowLog,
     lift::Lifter,
     login::{Digest, Login, Session, Sessions},
@@ -96,20 +98,22 @@ fn plan(startup: &mut Startup) -> Handle<TcpListener> {
     let login = plan_login(startup, &config);
 
     let scheduler = startup.configure(jobs::scheduler(&env), database).after(cache).after(http).required();
+    let counted = Arc::new(Counted::default());
     let needs = (database, http, cache, unknown);
-    let tasks = startup.configure(FollowLog::new(&config), needs).after(scheduler).required();
+    let tasks =
+        startup.configure(FollowLog::new(&config, counted.clone()), needs).after(scheduler).required();
 
     let listen = config.listen;
     let listener =
         startup.stage("listener", tasks, async move |cx, _| web::bind(cx, listen).await).required();
 
-    let log = config.log.file_name().unwrap_or_default().to_string_lossy().into();
+    let log = text::visible(&config.log.file_name().unwrap_or_default().to_string_lossy()).into();
     let client = config.fail2ban_client;
     let needs = (database, cache, login, scheduler, listener);
     startup.serve(needs, async move |cx, (database, countries, login, jobs, listener)| {
         let lifter = Lifter { database: database.clone(), client };
         let status = cx.status().clone();
-        let app = App { database, countries, login, lifter, status, log, shown: Arc::default() };
+        let app = App { database, countries, login, lifter, status, log, counted, shown: Arc::default() };
         web::serve(cx, listener, app, jobs.ticks()).await
     });
     listener

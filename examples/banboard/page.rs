@@ -7,8 +7,9 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 pub(crate) use self::account::{LoginProblem, Note, login_page};
 use crate::{
-    board::{ActiveBan, Board, LISTED, Tally},
+    board::{ActiveBan, Board, LISTED},
     chart,
+    figures::{Figures, Tally},
     log::Millis,
     login::{Session, Visitor},
     text::{instant, iso, number, span},
@@ -47,19 +48,21 @@ pub(crate) fn page(board: &Board, startup: &Startup, view: &View<'_>) -> Markup 
     html! {
         (DOCTYPE)
         html lang="en" {
-            (head(&format!("{} active bans", number(board.active_total)), view.nonce))
+            (head(&title(board), view.nonce))
             body {
                 a.skip href="#active" { "Skip to the active bans" }
                 (header(board, startup, view))
                 main {
                     (account::note(view.note))
                     (figures(board))
-                    (over_time(board))
+                    @if let Some(figures) = &board.figures { (over_time(figures)) }
                     div.columns {
                         (active_bans(board, view))
                         div.aside {
-                            (top_networks(&board.networks))
-                            (jails(&board.jails))
+                            @if let Some(figures) = &board.figures {
+                                (top_networks(&figures.networks))
+                                (jails(&figures.jails))
+                            }
                         }
                     }
                     (start_up(startup))
@@ -103,15 +106,28 @@ fn status(startup: &Startup) -> Markup {
     }
 }
 
+fn title(board: &Board) -> String {
+    match &board.figures {
+        Some(figures) => format!("{} active bans", number(figures.active)),
+        None => "Active bans".to_owned(),
+    }
+}
+
 fn figures(board: &Board) -> Markup {
-    let (bans, addresses) = board.day;
-    let week: u64 = board.hours.iter().copied().map(u64::from).sum();
     html! {
-        dl.figures {
-            (figure("Active bans", board.active_total.into()))
-            (figure("Bans, 24 h", bans.into()))
-            (figure("Addresses, 24 h", addresses.into()))
-            (figure("Bans, 7 d", week))
+        @match &board.figures {
+            Some(Figures { as_of, active, day: (bans, addresses), hours, .. }) => {
+                dl.figures {
+                    (figure("Active bans", (*active).into()))
+                    (figure("Bans, 24 h", (*bans).into()))
+                    (figure("Addresses, 24 h", (*addresses).into()))
+                    (figure("Bans, 7 d", hours.iter().copied().map(u64::from).sum()))
+                }
+                @if let Some(as_of) = as_of.filter(|_| *as_of != board.log.as_of) {
+                    p.note { "Counting takes long: these figures are as of " (time(as_of, "%H:%M:%S")) "." }
+                }
+            }
+            None => p.note { "The bans are being counted. Load the page again in a moment." },
         }
     }
 }
@@ -120,12 +136,12 @@ fn figure(name: &str, value: u64) -> Markup {
     html! { div { dt { (name) } dd { (number(value)) } } }
 }
 
-fn over_time(board: &Board) -> Markup {
+fn over_time(figures: &Figures) -> Markup {
     html! {
         section aria-labelledby="over-time" {
             h2 #over-time { "Bans over time" }
-            p.note { (chart::summary(board.first_hour, &board.hours)) }
-            (chart::bans_over_time(board.first_hour, &board.hours))
+            p.note { (chart::summary(figures.first_hour, &figures.hours)) }
+            (chart::bans_over_time(figures.first_hour, &figures.hours))
         }
     }
 }
@@ -136,7 +152,7 @@ fn active_bans(board: &Board, view: &View<'_>) -> Markup {
         Visitor::ReadOnly | Visitor::Guest | Visitor::Ended => None,
     };
     let as_of = board.log.as_of.unwrap_or_default();
-    let shown = board.active.len().min(LISTED);
+    let shown = board.active.len();
     html! {
         section #active aria-labelledby="active-bans" {
             h2 #active-bans { "Active bans" }
@@ -145,9 +161,10 @@ fn active_bans(board: &Board, view: &View<'_>) -> Markup {
             } @else {
                 table.lifting[session.is_some()] {
                     caption {
-                        @if u64::from(board.active_total) > u64::try_from(shown).unwrap_or(0) {
-                            "The latest " (shown) " of " (number(board.active_total)) "; "
-                            a href="/api/bans" { "the API" } " has the others."
+                        @if shown == LISTED {
+                            "The latest " (shown)
+                            @if let Some(figures) = &board.figures { " of " (number(figures.active)) }
+                            "; " a href="/api/bans" { "the API" } " lists more."
                         } @else {
                             "Bans that have not ended, the latest first."
                         }
@@ -167,7 +184,7 @@ fn active_bans(board: &Board, view: &View<'_>) -> Markup {
                             @if session.is_some() { th.num scope="col" { "Action" } }
                         }
                     }
-                    tbody { @for ban in &board.active[..shown] { (active_ban(ban, as_of, session)) } }
+                    tbody { @for ban in &board.active { (active_ban(ban, as_of, session)) } }
                 }
             }
         }

@@ -9,11 +9,12 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration::new("hourly", HOURLY),
     Migration::new("networks", NETWORKS),
     Migration::new("log-troubles", LOG_TROUBLES),
+    Migration::new("expiry", EXPIRY),
 ];
 
 /// The same for tests that need no stage.
 #[cfg(test)]
-pub(crate) const ALL: [&str; 5] = [BANS, LOG_POSITION, HOURLY, NETWORKS, LOG_TROUBLES];
+pub(crate) const ALL: [&str; 6] = [BANS, LOG_POSITION, HOURLY, NETWORKS, LOG_TROUBLES, EXPIRY];
 
 /// Times are milliseconds since 1970 on the log's clock. `expires_at` is null for a ban without end.
 /// `ended_at` is null as long as the ban is active; `assumed` says that no line told its end. A ban that the
@@ -92,4 +93,9 @@ INSERT INTO networks (prefix, country) VALUES
 pub(crate) const LOG_TROUBLES: &str = "
 ALTER TABLE log_position ADD COLUMN gaps INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE log_position ADD COLUMN strange INTEGER NOT NULL DEFAULT 0;
+";
+
+/// Finds the bans whose time is over among a million that are active.
+pub(crate) const EXPIRY: &str = "
+CREATE INDEX bans_by_expiry ON bans (expires_at) WHERE ended_at IS NULL;
 ";

@@ -185,27 +185,37 @@ fn set_ban_time(db: &Connection, jail: Option<&str>, ban_ms: Option<Millis>) -> 
     Ok(())
 }
 
-/// Ends the bans whose time is over although no line says so, because fail2ban was killed or the line was
+/// How many bans one transaction of a job changes at most. The log is stored in between, and a stop waits for one.
+pub(crate) const AT_ONCE: usize = 2000;
+
+/// Ends bans whose time is over although no line says so, because fail2ban was killed or the line was
 /// lost. What counts is the log's time and not the clock's: as long as the log says nothing, nobody knows
-/// that fail2ban lifted a ban. Returns how many.
+/// that fail2ban lifted a ban. Returns how many; if [`AT_ONCE`], there may be more.
 pub(crate) fn expire(db: &Connection) -> rusqlite::Result<usize> {
     db.execute(
-        "UPDATE bans SET ended_at = max(banned_at, expires_at), assumed = 1
-         WHERE ended_at IS NULL AND expires_at <= (SELECT log_time FROM log_position)",
-        [],
+        "UPDATE bans SET ended_at = max(banned_at, expires_at), assumed = 1 WHERE id IN (
+             SELECT id FROM bans
+             WHERE ended_at IS NULL AND expires_at <= (SELECT log_time FROM log_position)
+             ORDER BY expires_at LIMIT ?1)",
+        [AT_ONCE.cast_signed()],
     )
 }
 
-/// Adds the bans that were not counted yet to the hourly statistics. To be called within a transaction.
-pub(crate) fn count_hours(db: &Connection) -> rusqlite::Result<()> {
+/// Adds bans that were not counted yet to the hourly statistics. To be called within a transaction. Returns how many;
+/// if [`AT_ONCE`], there may be more.
+pub(crate) fn count_hours(db: &Connection) -> rusqlite::Result<usize> {
+    const UNCOUNTED: &str = "SELECT id FROM bans WHERE counted = 0 ORDER BY banned_at, id LIMIT ?1";
+    let limit = AT_ONCE.cast_signed();
     db.execute(
-        "INSERT INTO hourly (hour, jail, bans)
-         SELECT banned_at / ?1 * ?1, jail, count(*) FROM bans WHERE counted = 0 AND restored = 0 GROUP BY 1, 2
-         ON CONFLICT (hour, jail) DO UPDATE SET bans = bans + excluded.bans",
-        [HOUR],
+        &format!(
+            "INSERT INTO hourly (hour, jail, bans)
+             SELECT banned_at / ?2 * ?2, jail, count(*) FROM bans
+             WHERE id IN ({UNCOUNTED}) AND restored = 0 GROUP BY 1, 2
+             ON CONFLICT (hour, jail) DO UPDATE SET bans = bans + excluded.bans"
+        ),
+        params![limit, HOUR],
     )?;
-    db.execute("UPDATE bans SET counted = 1 WHERE counted = 0", [])?;
-    Ok(())
+    db.execute(&format!("UPDATE bans SET counted = 1 WHERE id IN ({UNCOUNTED})"), [limit])
 }
 
 #[cfg(test)]

@@ -12,6 +12,18 @@ fn timestamp(at: Millis) -> Timestamp {
     Timestamp::from_millisecond(at).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
+/// Whether a character stands for itself on a page: it neither turns what follows around nor hides.
+pub(crate) fn is_visible(each: char) -> bool {
+    each.is_alphanumeric() || each.is_ascii_graphic() || [' ', char::REPLACEMENT_CHARACTER].contains(&each)
+}
+
+/// A name that others chose, with what is not visible written as a number.
+pub(crate) fn visible(name: &str) -> String {
+    let shown =
+        |each: char| if is_visible(each) { each.to_string() } else { each.escape_unicode().to_string() };
+    name.chars().map(shown).collect()
+}
+
 /// `2026-11-19T03:14:07Z`: RFC 3339, to the second.
 pub(crate) fn iso(at: Millis) -> String {
     timestamp(at).strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
@@ -74,6 +86,12 @@ mod tests {
     fn spans_show_the_two_units_that_matter() {
         let shown = [0, 59_999, 60_000, 3_599_000, 7_500_000, 86_400_000, 529_200_000, -5].map(span);
         assert_eq!(shown, ["0 s", "59 s", "1 min", "59 min", "2 h 05 min", "1 d 0 h", "6 d 3 h", "0 s"]);
+    }
+
+    #[test]
+    fn a_name_neither_turns_the_page_around_nor_hides() {
+        assert_eq!(visible("fail2ban \u{e9}.log"), "fail2ban \u{e9}.log");
+        assert_eq!(visible("a\u{202e}b\u{200b}\n"), "a\\u{202e}b\\u{200b}\\u{a}");
     }
 
     #[test]

@@ -29,6 +29,7 @@ use uuid::Uuid;
 
 use crate::{
     board::{self, Board},
+    figures::Counted,
     forms,
     lift::Lifter,
     login::{Login, Visitor},
@@ -62,6 +63,7 @@ pub(crate) struct App {
     pub(crate) status: Status,
     /// The log's file name, as the page calls it.
     pub(crate) log: Arc<str>,
+    pub(crate) counted: Arc<Counted>,
     pub(crate) shown: Arc<Mutex<Shown>>,
 }
 
@@ -162,7 +164,8 @@ impl App {
             return Ok(board.clone());
         }
         let read_at = Instant::now();
-        let mut board = self.database.read(|db| Ok(Board::load(db)?)).await?;
+        let figures = self.counted.get().await;
+        let mut board = self.database.read(|db| Ok(Board::load(db, figures)?)).await?;
         board.locate(&self.countries).await;
         let board = Arc::new(board);
         *shown = Some((read_at, board.clone()));

@@ -94,6 +94,8 @@ fn hostile_and_broken_lines_are_refused() {
         "[sshd] Ban 203.0.113.0/33",
         "[] Ban 203.0.113.1",
         "[a\u{7}b] Ban 203.0.113.1",
+        "[ssh\u{202e}d] Ban 203.0.113.1",
+        "[ssh\u{200b}d] Ban 203.0.113.1",
         &format!("[{long_jail}] Ban 203.0.113.1"),
         "banTime: soon",
     ] {

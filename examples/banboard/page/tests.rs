@@ -48,8 +48,7 @@ fn what_the_log_chose_is_never_markup() {
         || Tally { name: HOSTILE.to_owned(), country: Some(HOSTILE.to_owned()), active: 1, day: 1, week: 1 };
     let board = Board {
         active: vec![ban(HOSTILE, HOSTILE)],
-        jails: vec![tally()],
-        networks: vec![tally()],
+        figures: Some(Figures { jails: vec![tally()], networks: vec![tally()], ..Figures::default() }),
         ..Board::default()
     };
     let html = page(&board, &startup(), &view(HOSTILE)).into_string();
@@ -59,7 +58,7 @@ fn what_the_log_chose_is_never_markup() {
 
 #[test]
 fn an_empty_board_is_a_whole_page() {
-    let html = render(&Board::default());
+    let html = render(&Board { figures: Some(Figures::default()), ..Board::default() });
     for said in ["Nobody is banned", "None in the last 7 days", "names none yet", "holds nothing yet"] {
         assert!(html.contains(said), "{said}");
     }
@@ -86,10 +85,22 @@ fn tables_say_what_they_are_and_which_cells_head_what() {
 
 #[test]
 fn a_long_list_is_cut_and_says_so() {
-    let active = (0..=LISTED).map(|each| ban(&format!("2001:db8::{each}"), "sshd")).collect();
-    let html = render(&Board { active, active_total: 1234, ..Board::default() });
+    let active = (0..LISTED).map(|each| ban(&format!("2001:db8::{each}"), "sshd")).collect();
+    let figures = Some(Figures { active: 1234, ..Figures::default() });
+    let html = render(&Board { active, figures, ..Board::default() });
     assert!(html.contains("The latest 100 of 1,234; "));
     assert_eq!(html.matches("th class=\"address\"").count(), LISTED);
+}
+
+#[test]
+fn figures_that_are_not_those_of_the_moment_say_so() {
+    assert!(render(&Board::default()).contains("are being counted"));
+    let mut board = Board { figures: Some(Figures::default()), ..Board::default() };
+    board.log.as_of = Some(7_000);
+    board.figures = Some(Figures { as_of: Some(7_000), ..Figures::default() });
+    assert!(!render(&board).contains("Counting takes long"));
+    board.log.as_of = Some(9_000);
+    assert!(render(&board).contains("as of <time datetime=\"1970-01-01T00:00:07"));
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Logging in, lifting a ban and logging out, as requests.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use super::*;
 
 const PASSWORD: (&str, &str) = ("BANBOARD_ADMIN_PASSWORD", "correct horse");
@@ -158,4 +160,42 @@ async fn the_page_does_not_wait_for_an_upstream_that_hangs_nor_does_the_stop() {
     let page = tokio::time::timeout(Duration::from_secs(20), service.get("/")).await.unwrap().1;
     assert!(page.contains("9.9.9.9"));
     service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_of_fail2ban_that_hangs_is_ended_by_the_stop_and_does_not_hold_it_up() {
+    let host = Host::new();
+    let (client, pid) = (host.dir.path().join("client"), host.dir.path().join("pid"));
+    let script = format!(
+        "#!/bin/sh\ntrap '' TERM INT\necho $$ > {0}.new\nmv {0}.new {0}\nexec sleep 1000\n",
+        pid.display()
+    );
+    fs::write(&client, script).unwrap();
+    fs::set_permissions(&client, fs::Permissions::from_mode(0o700)).unwrap();
+    let client = ("BANBOARD_FAIL2BAN_CLIENT", client.to_str().unwrap());
+    let service = host.start_with(&[PASSWORD, client, ("BANBOARD_SHUTDOWN_TIMEOUT", "5s")]).await;
+    let mut browser = Browser::new(&service);
+    browser.post("/login", "", "password=correct+horse").await;
+    let (token, ban) = browser.form().await;
+    let form = format!("token={token}&ban={ban}");
+    let head = format!(
+        "POST /lift HTTP/1.1\r\nHost: banboard\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+         Content-Length: {}\r\n{}\r\n{form}",
+        form.len(),
+        browser.cookie
+    );
+    let address = service.running.get(service.listener).unwrap().local_addr().unwrap();
+    let mut lifting = TcpStream::connect(address).await.unwrap();
+    lifting.write_all(head.as_bytes()).await.unwrap();
+    let runs = async {
+        while !pid.exists() {
+            tokio::task::yield_now().await;
+        }
+        fs::read_to_string(&pid).unwrap().trim().to_owned()
+    };
+    let runs = tokio::time::timeout(Duration::from_secs(20), runs).await.unwrap();
+    let running = PathBuf::from("/proc").join(runs);
+    assert!(running.exists());
+    service.stop().await;
+    assert!(!running.exists() || fs::read_to_string(running.join("stat")).unwrap().contains(") Z "));
 }

@@ -17,9 +17,10 @@ use rustix::fs::{Access, access};
 /// The setting holds for the whole process (<https://sqlite.org/c3ref/temp_directory.html>), and the pragma, which
 /// is deprecated, is the one way to it that needs no unsafe code. A directory that the application has set stays.
 pub(super) fn keep_beside(connection: &Connection, database: &Path) -> rusqlite::Result<()> {
-    let set: String = connection
-        .pragma_query_value(None, "temp_store_directory", |row| row.get(0))
-        .or_else(|error| if error == rusqlite::Error::QueryReturnedNoRows { Ok(String::new()) } else { Err(error) })?;
+    let set: String =
+        connection.pragma_query_value(None, "temp_store_directory", |row| row.get(0)).or_else(|error| {
+            if error == rusqlite::Error::QueryReturnedNoRows { Ok(String::new()) } else { Err(error) }
+        })?;
     // The pragma takes text; whoever has a path that is none keeps what SQLite does.
     match database.parent().and_then(Path::to_str) {
         Some(directory) if set.is_empty() && !candidates().iter().any(|each| may_hold(each)) => {
