@@ -26,8 +26,11 @@ pub(crate) const NETWORK_LIMIT: usize = 12;
 /// How long a request waits for figures that are as new as itself.
 const PATIENCE: Duration = Duration::from_millis(100);
 
-/// Whatever takes longer to count is counted again only after ten times the excess.
+/// Whatever takes longer to count is counted again only after twenty times the excess.
 const QUICK: Duration = Duration::from_millis(50);
+
+/// More are not counted while the log is caught up with: for all the time that it takes, the write-ahead log would grow.
+const MANY: i64 = 100_000;
 
 /// How much one jail, or one network, had to do.
 #[derive(Clone, Debug)]
@@ -56,21 +59,48 @@ pub(crate) struct Figures {
     pub(crate) hours: Vec<u32>,
 }
 
+/// What is counted by itself. A query keeps the write-ahead log from beginning anew, so each is as short as can be.
+const PARTS: [fn(&mut Figures, &Connection) -> rusqlite::Result<()>; 4] =
+    [Figures::count_bans, Figures::count_by_jail, Figures::count_by_network, Figures::count_by_hour];
+
 impl Figures {
-    /// Counts. The countries are for whoever shows it.
-    pub(crate) fn load(db: &Connection) -> rusqlite::Result<Self> {
-        let as_of = log_state(db)?.as_of;
-        let now = as_of.unwrap_or(0);
-        let day = db.query_row(
+    fn count_bans(&mut self, db: &Connection) -> rusqlite::Result<()> {
+        self.as_of = log_state(db)?.as_of;
+        self.active =
+            db.query_row("SELECT count(*) FROM bans WHERE ended_at IS NULL", [], |row| row.get(0))?;
+        self.day = db.query_row(
             "SELECT count(*), count(DISTINCT address) FROM bans WHERE banned_at > ?1 AND restored = 0",
-            [now - DAY],
+            [self.now() - DAY],
             |row| Ok((row.get(0)?, row.get(1)?)),
         )?;
-        let active =
-            db.query_row("SELECT count(*) FROM bans WHERE ended_at IS NULL", [], |row| row.get(0))?;
-        let first_hour = now.div_euclid(HOUR) * HOUR - WEEK + HOUR;
-        let (jails, networks, hours) = (jails(db, now)?, networks(db, now)?, hours(db, first_hour)?);
-        Ok(Self { as_of, active, day, jails, networks, first_hour, hours })
+        Ok(())
+    }
+
+    fn count_by_jail(&mut self, db: &Connection) -> rusqlite::Result<()> {
+        self.jails = jails(db, self.now())?;
+        Ok(())
+    }
+
+    fn count_by_network(&mut self, db: &Connection) -> rusqlite::Result<()> {
+        self.networks = networks(db, self.now())?;
+        Ok(())
+    }
+
+    fn count_by_hour(&mut self, db: &Connection) -> rusqlite::Result<()> {
+        self.first_hour = self.now().div_euclid(HOUR) * HOUR - WEEK + HOUR;
+        self.hours = hours(db, self.first_hour)?;
+        Ok(())
+    }
+
+    fn now(&self) -> Millis {
+        self.as_of.unwrap_or(0)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn load(db: &Connection) -> rusqlite::Result<Self> {
+        let mut figures = Self::default();
+        PARTS.iter().try_for_each(|part| part(&mut figures, db))?;
+        Ok(figures)
     }
 }
 
@@ -140,6 +170,8 @@ pub(crate) struct Counted {
     /// How often somebody has asked.
     asked: watch::Sender<u64>,
     latest: watch::Sender<Latest>,
+    /// The log is being caught up with.
+    behind: watch::Sender<bool>,
 }
 
 #[derive(Default, Debug)]
@@ -164,6 +196,34 @@ impl Counted {
         let _late = timeout(PATIENCE, answered).await.is_err();
         self.latest.borrow().figures.clone()
     }
+
+    /// Tells whether much of the log is still to be read.
+    pub(crate) fn set_behind(&self, behind: bool) {
+        self.behind.send_if_modified(|before| std::mem::replace(before, behind) != behind);
+    }
+
+    /// Counts when somebody asks. Returns how long it took, which decides when it is done again.
+    async fn count(&self, database: &Database, took_before: Duration) -> StageResult<Duration> {
+        let answered = self.latest.borrow().asked;
+        sleep(took_before.saturating_sub(QUICK) * 20).await;
+        let asked = *self.asked.subscribe().wait_for(|asked| *asked > answered).await?;
+        let bans: Option<i64> =
+            database.read(|db| Ok(db.query_row("SELECT max(id) FROM bans", [], |row| row.get(0))?)).await?;
+        if bans > Some(MANY) {
+            self.behind.subscribe().wait_for(|behind| !behind).await?;
+        }
+        let began = Instant::now();
+        let mut figures = Figures::default();
+        for part in PARTS {
+            let counted = database.read(move |db| {
+                part(&mut figures, db)?;
+                Ok(figures)
+            });
+            figures = counted.await?;
+        }
+        self.latest.send_replace(Latest { asked, figures: Some(figures) });
+        Ok(began.elapsed())
+    }
 }
 
 /// Counts once, for the first who will ask, and then whenever somebody does, until the service stops.
@@ -172,28 +232,17 @@ pub(crate) async fn count_on(
     database: Arc<Database>,
     counted: Arc<Counted>,
 ) -> StageResult<()> {
-    let mut asked = counted.asked.subscribe();
     counted.asked.send_modify(|asked| *asked += 1);
-    loop {
-        tokio::select! {
-            () = cx.cancelled() => return Ok(()),
-            round = count_once(&database, &counted, &mut asked) => round?,
+    let counting = async {
+        let mut took = Duration::ZERO;
+        loop {
+            took = counted.count(&database, took).await?;
         }
+    };
+    tokio::select! {
+        () = cx.cancelled() => Ok(()),
+        failed = counting => failed,
     }
-}
-
-async fn count_once(
-    database: &Database,
-    counted: &Counted,
-    asked: &mut watch::Receiver<u64>,
-) -> StageResult<()> {
-    let answered = counted.latest.borrow().asked;
-    let asked = *asked.wait_for(|asked| *asked > answered).await?;
-    let began = Instant::now();
-    let figures = Some(database.read(|db| Ok(Figures::load(db)?)).await?);
-    counted.latest.send_replace(Latest { asked, figures });
-    sleep(began.elapsed().saturating_sub(QUICK) * 10).await;
-    Ok(())
 }
 
 #[cfg(test)]

@@ -110,6 +110,7 @@ impl Stage for FollowLog {
         for batch in 1..=FIRST_BATCHES {
             cx.step(format!("read {}, part {batch}", self.log.display()));
             let more = follower.read_on().await.map_err(|error| explain(error, &self.log))?;
+            self.counted.set_behind(more);
             if !more || cx.is_cancelled() {
                 break;
             }
@@ -221,11 +222,13 @@ impl Follower {
 
 /// Follows the log until the service stops.
 async fn follow_on(cx: RunContext, work: Work) -> StageResult<()> {
-    let Work { mut follower, stage, .. } = work;
+    let Work { mut follower, stage, counted, .. } = work;
     // Only a log that was there before gets the patience.
     let mut missing = MISSING_TIMES;
     while !cx.is_cancelled() {
-        let more = match follower.read_on().await {
+        let read = follower.read_on().await;
+        counted.set_behind(matches!(read, Ok(true)));
+        let more = match read {
             Err(error) if error.is_missing() && missing < MISSING_TIMES => {
                 missing += 1;
                 false

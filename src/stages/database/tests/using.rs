@@ -177,3 +177,31 @@ async fn a_database_without_a_free_reader_is_unhealthy_until_one_is() {
     two.await.unwrap();
     site.stage.health(database.clone()).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_log_that_grew_behind_somebody_who_reads_does_not_keep_that_size() {
+    let site = Site::new();
+    let database = site.up().await;
+    let log = || std::fs::metadata(site.dir.path().join("app.db-wal")).unwrap().len();
+    let ((begins, begun), (release, held)) = (channel(), channel::<()>());
+    let mut reads = Box::pin(database.read(move |connection| {
+        connection.query_row("SELECT count(*) FROM numbers", [], |_| Ok(()))?;
+        begins.send(()).unwrap();
+        let _released = held.recv();
+        Ok(())
+    }));
+    assert!(futures_util::poll!(&mut reads).is_pending());
+    begun.recv_timeout(Duration::from_secs(10)).unwrap();
+    let fill = "CREATE TABLE IF NOT EXISTS filled (it BLOB); INSERT INTO filled VALUES (zeroblob(20000000));";
+    for _ in 0..3 {
+        database.write(|tx| Ok(tx.execute_batch(fill)?)).await.unwrap();
+    }
+    assert!(log() > 40_000_000);
+    drop(release);
+    reads.await.unwrap();
+    // The first moves the log into the database, the second begins it anew.
+    insert(&database, 1).await;
+    insert(&database, 2).await;
+    assert!(log() <= 32 << 20, "{}", log());
+    site.stop(&database).await.unwrap();
+}
