@@ -82,6 +82,36 @@ fn a_disk_that_becomes_full_loses_nothing_that_was_acknowledged() {
     });
 }
 
+/// What a container with a read-only root has: nothing but its volume can be written.
+const ONLY_THE_VOLUME: &str = "mount -t tmpfs none \"$DIR\"
+     for each in / /tmp /var/tmp; do mount -o remount,bind,ro \"$each\" || true; done";
+
+#[test]
+fn what_does_not_fit_into_memory_has_a_place_where_the_root_is_read_only() {
+    let Some(dir) = elsewhere::prepared() else {
+        let name = "faults::what_does_not_fit_into_memory_has_a_place_where_the_root_is_read_only";
+        return elsewhere::run(name, ONLY_THE_VOLUME);
+    };
+    std::env::set_current_dir("/").unwrap();
+    assert!(["/tmp/x", "/var/tmp/x", "/x"].iter().all(|file| fs::File::create(file).is_err()));
+    block_on(async {
+        let stage = stage_in(&dir);
+        let database = up(&stage).await;
+        insert_blob(&database).await.unwrap();
+        let sorted = "SELECT count(*) FROM (SELECT DISTINCT value, hex(randomblob(16)) FROM numbers)";
+        let rows =
+            database.read(|db| Ok(db.query_row(sorted, [], |row| row.get::<_, i64>(0))?)).await.unwrap();
+        assert_eq!(rows, 500_000);
+        // What may have to be taken back.
+        let changed = "CREATE TABLE once (value UNIQUE); INSERT INTO once SELECT hex(randomblob(16)) FROM numbers LIMIT 50000;
+                       UPDATE once SET value = value || value;";
+        database.write(|tx| Ok(tx.execute_batch(changed)?)).await.unwrap();
+        let names: Vec<_> = fs::read_dir(&dir).unwrap().map(|each| each.unwrap().file_name()).collect();
+        assert!(!names.iter().any(|name| name.to_string_lossy().contains("etilqs")), "{names:?}");
+        stop(&stage, database).await;
+    });
+}
+
 #[test]
 fn a_migration_that_finds_no_space_changes_nothing_and_is_done_once_there_is_some() {
     let Some(dir) = elsewhere::prepared() else {
