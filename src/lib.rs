@@ -103,6 +103,7 @@ pub mod codes;
 pub mod compose;
 mod contain;
 mod contract;
+mod control_group;
 mod engine;
 mod error;
 #[cfg(feature = "run")]

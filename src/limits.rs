@@ -10,6 +10,7 @@ use rustix::{
 
 use crate::{
     codes::{PROCESS_FILTERED, PROCESS_LIMIT, STAGE_FAILED},
+    control_group::tasks,
     error::{BoxError, ErrorKind, Fact, StageError},
 };
 
@@ -65,7 +66,7 @@ impl Limit {
             Self::Threads => {
                 let mut facts = vec![fact("ulimit -u", shown(getrlimit(Resource::Nproc), 1))];
                 facts.extend(
-                    pids().map(|(now, most)| fact("control group", format!("{now} of {most} tasks"))),
+                    tasks().map(|(now, most)| fact("control group", format!("{now} of {most} tasks"))),
                 );
                 facts
             }
@@ -88,8 +89,9 @@ impl Limit {
                     format!("Raise the limit on threads in compose.yaml: `pids_limit: {THREADS_ENOUGH}`"),
                     format!("In the unit of systemd: `TasksMax={THREADS_ENOUGH}`"),
                 ];
-                // The group's limit is the one where it is reached.
-                if pids().is_some_and(|(now, most)| now >= most) {
+                // The group's limit is the one where it is the lower; tasks that were tried have ended by now.
+                let most = getrlimit(Resource::Nproc).current.unwrap_or(u64::MAX);
+                if tasks().is_some_and(|(_, of_the_group)| of_the_group <= most) {
                     group.into_iter().chain(own).take(3).collect()
                 } else {
                     own.into_iter().take(1).chain(group).collect()
@@ -247,24 +249,6 @@ fn twice_the_files() -> u64 {
         .and_then(|most| most.parse::<u64>().ok())
         .unwrap_or(1 << 19)
         .saturating_mul(2)
-}
-
-/// How many tasks there are in the control group of this process, and how many there may be, where that is limited.
-fn pids() -> Option<(u64, u64)> {
-    let group = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let (dir, path) = group.lines().find_map(|line| {
-        let (_, rest) = line.split_once(':')?;
-        match rest.split_once(':')? {
-            ("", path) => Some(("/sys/fs/cgroup", path)),
-            ("pids", path) => Some(("/sys/fs/cgroup/pids", path)),
-            _ => None,
-        }
-    })?;
-    // In a container the group of the path may be the root of what is seen.
-    [path, ""].into_iter().find_map(|path| {
-        let number = |name: &str| first_line(&format!("{dir}{path}/{name}"))?.parse().ok();
-        Some((number("pids.current")?, number("pids.max")?))
-    })
 }
 
 fn first_line(path: &str) -> Option<String> {

@@ -24,6 +24,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("recorder", 0),
     ("codes", 0),
     ("contain", 0),
+    ("control_group", 0),
     ("error", 0),
     ("ids", 0),
     ("kind", 0),

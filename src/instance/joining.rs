@@ -4,6 +4,7 @@ use std::{cell::Cell, os::fd::BorrowedFd, path::PathBuf, sync::Arc, time::Durati
 
 use super::{
     data_files::DataFiles,
+    evidence::size,
     file_lock::{self, FileLock, Outcome},
     heartbeat::{self, Heartbeat},
     held::{Layer, Rival},
@@ -25,6 +26,7 @@ use crate::{
     clock::boot_time,
     contract::guard::{GuardKeeper, WorkerGuard},
     contract::tell::{shown, tell},
+    control_group,
     error::StageResult,
     limits::no_thread,
 };
@@ -151,7 +153,8 @@ impl<'a> Site<'a> {
         warn_of_lost_memory(before.as_ref(), applicant.remembered);
         let took_over = before.filter(|row| row.holder.is_some()).map(|row| epitaph(&row, reason, sent));
         if let Some(took_over) = &took_over {
-            tell!(warn, format!("took over from a dead instance: {took_over}"), token = token.get());
+            let told = format!("took over from a dead instance: {took_over}{}", of_memory(reason));
+            tell!(warn, told, token = token.get());
         }
         let keeper = Arc::new(GuardKeeper::held_by(self.config.instance));
         let guard = keeper.guard();
@@ -194,6 +197,17 @@ fn epitaph(row: &LeaseRecord, reason: Reason, now: Now) -> String {
     };
     let age = row.age(now).map_or_else(String::new, |age| format!(", last heartbeat {} ago", in_words(age)));
     format!("{}{age}; {why}", describe(row))
+}
+
+/// Why whoever ended without giving up may have done so, as far as the next one can know.
+fn of_memory(reason: Reason) -> String {
+    let most = if reason == Reason::ProvenDead { control_group::memory() } else { None };
+    most.map_or_else(String::new, |most| {
+        format!(
+            "; if it was killed for its memory: this control group may use {} (`mem_limit` in compose.yaml, `MemoryMax=` in a unit)",
+            size(most)
+        )
+    })
 }
 
 /// What the lock file remembers, unless that is no token. Then the other memories suffice, and the file's own
