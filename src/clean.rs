@@ -3,16 +3,11 @@
 //! Causes, facts, names and actions come from hooks, and through them from files, upstreams and the
 //! environment. None of it may drive a terminal, forge a line of a log, or fill one.
 
-use std::{
-    fmt::{self, Write},
-    ops::Range,
-};
-
-use crate::contain::{UNSPEAKABLE, contain};
+use std::{fmt::Write, ops::Range};
 
 /// How many bytes of a text are looked at. More than any place in a report shows; a value of many
 /// megabytes costs no more than one of this size.
-const WINDOW: usize = 4096;
+pub(crate) const WINDOW: usize = 4096;
 
 /// How long what a URL holds in secret may be, where the window's end hides where it ends.
 const LONGEST_SECRET: usize = 1024;
@@ -25,15 +20,6 @@ pub(crate) fn clean(text: &str, most: usize) -> String {
 /// `text` with its line breaks, at most about `most` characters long.
 pub(crate) fn clean_lines(text: &str, most: usize) -> String {
     shorten(text, most, true)
-}
-
-/// What `value` displays, on one line. It is not asked to go on once enough is written.
-pub(crate) fn clean_display(value: &dyn fmt::Display, most: usize) -> String {
-    let mut written = Bounded(String::new());
-    // An error means that the window is full, or that `value` cannot say more: both end the text here. So does a panic.
-    let outcome = contain(|| write!(written, "{value}"));
-    let is_silent = written.0.is_empty() && !matches!(outcome, Ok(Ok(())));
-    clean(if is_silent { UNSPEAKABLE } else { &written.0 }, most)
 }
 
 /// `text` in printable ASCII, at most about `most` characters long. For what was cleaned before it was stored, or is
@@ -77,17 +63,6 @@ pub(crate) fn json(text: &str) -> String {
 /// Whether a password could stand in `text`: it has what separates one from a host, or begins like a URL.
 pub(crate) fn may_hold_a_password(text: &str) -> bool {
     text.contains("://") || last(text, b'@').is_some()
-}
-
-struct Bounded(String);
-
-impl Write for Bounded {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        // One character more than the window, so that `shorten` sees that something is missing.
-        let room = (WINDOW + 4).saturating_sub(self.0.len());
-        self.0.push_str(&text[..text.floor_char_boundary(room)]);
-        if text.len() > room { Err(fmt::Error) } else { Ok(()) }
-    }
 }
 
 fn shorten(text: &str, most: usize, keep_breaks: bool) -> String {

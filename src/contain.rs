@@ -116,18 +116,42 @@ fn message_of(payload: &(dyn Any + Send)) -> String {
 }
 
 /// What stands in place of a text that its own code cannot write.
-pub(crate) const UNSPEAKABLE: &str = "its text cannot be written";
+const UNSPEAKABLE: &str = "its text cannot be written";
 
 /// What `value` says of itself. `to_string` panics where it fails to.
 pub(crate) fn shown(value: &dyn fmt::Display) -> String {
-    let mut text = String::new();
+    shown_at_most(value, usize::MAX)
+}
+
+/// The same, which is not asked to go on once it has written more than `most` bytes. One more character is kept, so that
+/// whoever cuts the text sees that something is missing.
+pub(crate) fn shown_at_most(value: &dyn fmt::Display, most: usize) -> String {
+    let mut text = Bounded { text: String::new(), room: most.saturating_add(4), is_full: false };
     let written = contain(|| write!(text, "{value}"));
+    let Bounded { text, is_full, .. } = text;
     let why = match written {
         Ok(Ok(())) => return text,
+        Ok(Err(fmt::Error)) if is_full => return text,
         Ok(Err(fmt::Error)) => UNSPEAKABLE.to_owned(),
         Err(panicked) => format!("{UNSPEAKABLE}: {panicked}"),
     };
     if text.is_empty() { why } else { format!("{text} ({why})") }
+}
+
+struct Bounded {
+    text: String,
+    room: usize,
+    is_full: bool,
+}
+
+impl Write for Bounded {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let fits = &text[..text.floor_char_boundary(self.room)];
+        self.text.push_str(fits);
+        self.room -= fits.len();
+        self.is_full = fits.len() < text.len();
+        if self.is_full { Err(fmt::Error) } else { Ok(()) }
+    }
 }
 
 #[cfg(test)]
@@ -183,5 +207,18 @@ mod tests {
         assert_eq!(shown(&Unspeakable(|| Err(fmt::Error))), "disk on fi (its text cannot be written)");
         let panicking = shown(&Unspeakable(|| panic!("on purpose")));
         assert_eq!(panicking, "disk on fi (its text cannot be written: panicked: on purpose)");
+    }
+
+    #[test]
+    fn a_text_without_an_end_is_stopped_once_enough_is_written() {
+        struct Endless;
+        impl fmt::Display for Endless {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                loop {
+                    f.write_str("again ")?;
+                }
+            }
+        }
+        assert_eq!(shown_at_most(&Endless, 11), "again again aga");
     }
 }

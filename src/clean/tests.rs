@@ -53,19 +53,6 @@ fn what_is_not_printable_ascii_is_escaped_and_breaks_become_blanks() {
 }
 
 #[test]
-fn a_display_is_stopped_once_enough_is_written() {
-    struct Endless;
-    impl fmt::Display for Endless {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            loop {
-                f.write_str("again ")?;
-            }
-        }
-    }
-    assert_eq!(clean_display(&Endless, 11), "again again...");
-}
-
-#[test]
 fn where_a_password_could_stand_nothing_is_shown() {
     for (given, shown) in [
         ("postgres://app:\"pw@db/x", "postgres://db/x"),

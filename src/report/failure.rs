@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::{
     Identity, advice, catalogue,
-    clean::{clean, clean_display},
+    clean::clean,
     layout::{Part, Table, block, verdict},
     state::{self, Wording},
-    words::{brief, causes, exit, sentence, span, stage},
+    words::{brief, causes, clean_display, exit, sentence, span, stage},
 };
 use crate::{
     codes::{

@@ -6,9 +6,9 @@ use std::{
 };
 
 use super::{
-    clean::{clean, clean_display, escaped},
+    clean::{clean, escaped},
     state::names,
-    words::{list, span, stage},
+    words::{clean_display, list, span, stage},
 };
 use crate::{
     contain::Panicked,

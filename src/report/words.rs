@@ -1,14 +1,22 @@
 //! How reports word what the engine knows: times, lists, causes, sentences.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
-use super::clean::{clean, clean_display, escaped};
-use crate::error::{ErrorKind, StageError};
+use super::clean::{WINDOW, clean, escaped};
+use crate::{
+    contain::shown_at_most,
+    error::{ErrorKind, StageError},
+};
 
 /// How many errors of one chain of causes are shown.
 const CHAIN_MOST: usize = 6;
 /// How long one message of a chain may be.
 const MESSAGE_MOST: usize = 400;
+
+/// What a value of the application's displays, on one line.
+pub(super) fn clean_display(value: &dyn fmt::Display, most: usize) -> String {
+    clean(&shown_at_most(value, WINDOW), most)
+}
 
 /// A stage's name, which is 40 characters at most unless it is the name that is wrong.
 pub(super) fn stage(name: &str) -> String {
