@@ -9,7 +9,7 @@
 
 use jiff::{civil::DateTime, tz::TimeZone};
 
-use crate::{networks::Network, text::is_visible};
+use crate::networks::Network;
 
 /// Milliseconds since 1970, on the log's own clock.
 pub(crate) type Millis = i64;
@@ -118,6 +118,11 @@ fn target(jail: &str, address: &str) -> Option<Target> {
 
 fn is_jail(name: &str) -> bool {
     !name.is_empty() && name.len() <= JAIL_LIMIT && name.chars().all(|each| is_visible(each) && each != ']')
+}
+
+/// Whether a character stands for itself on a page: it neither turns what follows around nor hides.
+pub(crate) fn is_visible(each: char) -> bool {
+    each.is_alphanumeric() || each.is_ascii_graphic() || [' ', char::REPLACEMENT_CHARACTER].contains(&each)
 }
 
 /// Reads `2026-11-19 03:14:07`, with `,123` behind it if three digits of a fraction are asked for.

@@ -5,16 +5,11 @@ use std::time::Duration;
 use jiff::{Timestamp, tz::TimeZone};
 use serde::Serializer;
 
-use crate::log::Millis;
+use crate::log::{Millis, is_visible};
 
 fn timestamp(at: Millis) -> Timestamp {
     // The parser lets no other time in; a database that others wrote to may.
     Timestamp::from_millisecond(at).unwrap_or(Timestamp::UNIX_EPOCH)
-}
-
-/// Whether a character stands for itself on a page: it neither turns what follows around nor hides.
-pub(crate) fn is_visible(each: char) -> bool {
-    each.is_alphanumeric() || each.is_ascii_graphic() || [' ', char::REPLACEMENT_CHARACTER].contains(&each)
 }
 
 /// A name that others chose, with what is not visible written as a number.

@@ -126,7 +126,7 @@ async fn live() -> Result<(), Error> {
             break;
         }
     }
-    expire(&database).await?;
+    by_parts(&database, store::expire).await?;
     let following = tokio::spawn(follow_on(follower));
 
     let listener = TcpListener::bind(listen).await?;
@@ -192,7 +192,7 @@ async fn schedule(database: &Arc<Database>) -> Result<(JobScheduler, JoinHandle<
         let database = counted.upgrade();
         Box::pin(async move {
             if let Some(database) = database {
-                tell(database.write(store::count_hours).await);
+                tell(by_parts(&database, store::count_hours).await);
             }
         })
     })?;
@@ -204,14 +204,19 @@ async fn schedule(database: &Arc<Database>) -> Result<(JobScheduler, JoinHandle<
         loop {
             ticks.tick().await;
             let Some(database) = database.upgrade() else { return };
-            tell(expire(&database).await);
+            tell(by_parts(&database, store::expire).await);
         }
     });
     Ok((scheduler, expiring))
 }
 
-async fn expire(database: &Database) -> Result<(), Error> {
-    database.write(store::expire).await.map(drop)
+/// As banboard does it: until one has less to change than it may.
+async fn by_parts(
+    database: &Database,
+    part: fn(&rusqlite::Connection) -> rusqlite::Result<usize>,
+) -> Result<(), Error> {
+    while database.write(part).await? == store::AT_ONCE {}
+    Ok(())
 }
 
 fn tell(done: Result<(), Error>) {
