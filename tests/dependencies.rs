@@ -71,8 +71,8 @@ fn graph_and_engine_need_no_more_than_is_listed() {
 #[test]
 fn a_feature_brings_nothing_that_belongs_to_another() {
     for (feature, foreign) in [
-        ("single-worker", &["clap", "signal-hook", "reqwest", "rusqlite_migration"][..]),
-        ("run", &["reqwest", "indicatif", "moka", "chrono", "rusqlite_migration"]),
+        ("single-worker", &["clap", "signal-hook", "reqwest"][..]),
+        ("run", &["reqwest", "indicatif", "moka", "chrono"]),
         ("database", &["clap", "signal-hook", "reqwest"]),
         ("cache", &["rusqlite", "clap", "signal-hook", "reqwest", "jiff"]),
         ("http-session", &["rusqlite", "clap", "signal-hook", "moka"]),

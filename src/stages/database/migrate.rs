@@ -1,44 +1,59 @@
 //! Bringing the schema up to date, one transaction for each migration.
 
-use std::{
-    path::Path,
-    sync::{Arc, OnceLock},
-    time::Instant,
-};
+use std::{fmt, path::Path, time::Instant};
 
 use rusqlite::{Connection, Transaction};
-use rusqlite_migration::{HookError, M, Migrations};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     backup,
-    errors::{MIGRATION_INTERRUPTED, code_of, message_of, numbered, of_the_system, printable, sqlite_failed},
+    errors::{
+        DatabaseError, MIGRATION_INTERRUPTED, message_of, numbered, of_the_system, printable, sqlite_failed,
+    },
     fence,
     opening::Plan,
 };
 use crate::{
-    codes::{DB_MIGRATION_FAILED, FailureCode, LOCK_LOST, STAGE_FAILED, STARTUP_INTERRUPTED},
-    contract::state::format_elapsed,
+    codes::{DB_MIGRATION_FAILED, STAGE_FAILED, STAGE_PANICKED, STARTUP_INTERRUPTED},
+    contain::contain,
+    contract::{guard::WorkerGuard, state::format_elapsed},
     error::{StageError, StageResult},
 };
 
-/// One change of the schema: a name for people, and SQL.
+/// One change of the schema: a name for people, and SQL or a function.
 ///
 /// Migrations are only ever appended: how many of them a database has seen is stored in the file
 /// (`PRAGMA user_version`), not which ones.
 ///
 /// ```
-/// use solostart::stages::database::Migration;
+/// use rusqlite::{Transaction, params};
+/// use solostart::stages::database::{DatabaseError, Migration};
 ///
 /// const MIGRATIONS: &[Migration] = &[
 ///     Migration::new("users", "CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT NOT NULL) STRICT;"),
-///     Migration::new("bans", "CREATE TABLE bans (user INTEGER NOT NULL REFERENCES users) STRICT;"),
+///     Migration::function("lower-case names", lower_case_names),
 /// ];
+///
+/// fn lower_case_names(tx: &Transaction<'_>) -> Result<(), DatabaseError> {
+///     let mut query = tx.prepare("SELECT id, name FROM users")?;
+///     let users = query.query_map([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?;
+///     for user in users {
+///         let (id, name) = user?;
+///         tx.execute("UPDATE users SET name = ?2 WHERE id = ?1", params![id, name.to_lowercase()])?;
+///     }
+///     Ok(())
+/// }
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy)]
 pub struct Migration {
     name: &'static str,
-    sql: &'static str,
+    change: Change,
+}
+
+#[derive(Clone, Copy)]
+enum Change {
+    Sql(&'static str),
+    Function(fn(&Transaction<'_>) -> Result<(), DatabaseError>),
 }
 
 impl Migration {
@@ -49,7 +64,53 @@ impl Migration {
     /// before the transaction is committed.
     #[must_use]
     pub const fn new(name: &'static str, sql: &'static str) -> Self {
-        Self { name, sql }
+        Self { name, change: Change::Sql(sql) }
+    }
+
+    /// A migration that runs `function` in such a transaction, for what SQL alone cannot say. If it fails or panics,
+    /// nothing of it stays.
+    #[must_use]
+    pub const fn function(
+        name: &'static str,
+        function: fn(&Transaction<'_>) -> Result<(), DatabaseError>,
+    ) -> Self {
+        Self { name, change: Change::Function(function) }
+    }
+
+    /// Applies it in one transaction, which also holds that the database has now seen `seen` of them.
+    fn apply(
+        &self,
+        connection: &mut Connection,
+        seen: usize,
+        worker: &WorkerGuard,
+    ) -> Result<(), DatabaseError> {
+        let transaction = connection.transaction()?;
+        match self.change {
+            Change::Sql(sql) => transaction.execute_batch(sql)?,
+            Change::Function(function) => contain(|| function(&transaction))
+                .unwrap_or_else(|panicked| Err(DatabaseError::Panicked(panicked.to_string())))?,
+        }
+        if transaction.is_autocommit() {
+            return Err(DatabaseError::refused(
+                "it ended its transaction by itself, so not all of it can be taken back",
+            ));
+        }
+        let lost: i64 =
+            transaction.query_row("SELECT count(*) FROM pragma_foreign_key_check", [], |row| row.get(0))?;
+        if lost > 0 {
+            return Err(DatabaseError::refused(format!(
+                "{lost} rows would point to rows that are not there"
+            )));
+        }
+        transaction.pragma_update(None, "user_version", i64::try_from(seen).unwrap_or(i64::MAX))?;
+        fence::pass(&transaction, worker)?;
+        Ok(transaction.commit()?)
+    }
+}
+
+impl fmt::Debug for Migration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Migration").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
@@ -64,19 +125,6 @@ pub(super) fn run(
     let Plan { path, settings, worker, step, .. } = plan;
     let failed = |doing| move |error: rusqlite::Error| sqlite_failed(&error, doing, path);
     let total = settings.migrations.len();
-    // The hook's own error is a text, which does not say what helps.
-    let refused: Arc<OnceLock<FailureCode>> = Arc::default();
-    let under_fence = |each: &Migration| {
-        let (worker, refused) = (worker.clone(), Arc::clone(&refused));
-        let passes = move |transaction: &Transaction<'_>| {
-            fence::pass(transaction, &worker).map_err(|error| {
-                refused.get_or_init(|| error.failure_code());
-                HookError::Hook(error.to_string())
-            })
-        };
-        M::up_with_hook(each.sql, passes).comment(each.name).foreign_key_check()
-    };
-    let all = Migrations::new(settings.migrations.iter().map(under_fence).collect());
     // `DROP TABLE` of a parent would delete the rows of its children if foreign keys were enforced
     // (https://sqlite.org/lang_altertable.html#making_other_kinds_of_table_schema_changes).
     enforce_foreign_keys(connection, false).map_err(failed("prepare the migration"))?;
@@ -88,8 +136,8 @@ pub(super) fn run(
         }
         step(place.clone());
         let this = Instant::now();
-        all.to_version(connection, index + 1).map_err(|error| {
-            let error = migration_failed(&error, refused.get(), &place, index, path);
+        migration.apply(connection, index + 1, worker).map_err(|error| {
+            let error = migration_failed(&error, &place, index, path);
             let error = error.fact("it took", format_elapsed(this.elapsed()));
             if index == seen {
                 return error;
@@ -112,37 +160,30 @@ pub(super) fn enforce_foreign_keys(connection: &Connection, on: bool) -> rusqlit
     connection.pragma_update(None, "foreign_keys", on)
 }
 
-fn migration_failed(
-    error: &rusqlite_migration::Error,
-    refused: Option<&FailureCode>,
-    place: &str,
-    complete: usize,
-    path: &Path,
-) -> StageError {
-    let (mut of_system, mut said) = (None, String::new());
-    let (code, message) = if let rusqlite_migration::Error::Hook(lost) = error {
-        (refused.copied().unwrap_or(LOCK_LOST), lost.clone())
-    } else if let rusqlite_migration::Error::RusqliteError { err, .. } = error {
-        of_system = of_the_system(err, &format!("{place}: {}", message_of(err)), path);
-        said = numbered(err);
-        (code_of(err), message_of(err))
-    } else if let rusqlite_migration::Error::ForeignKeyCheck(rows) = error {
-        (STAGE_FAILED, format!("{} rows would point to rows that are not there", rows.len()))
-    } else {
-        (STAGE_FAILED, printable(&error.to_string()))
+fn migration_failed(error: &DatabaseError, place: &str, complete: usize, path: &Path) -> StageError {
+    let message = match error {
+        DatabaseError::Sqlite(error) => message_of(error),
+        DatabaseError::Refused(reason) => printable(&reason.to_string()),
+        DatabaseError::LockLost(lost) => lost.to_string(),
+        other => printable(&other.to_string()),
     };
-    let code = match code {
+    let cause = format!("{place}: {message}");
+    let (of_system, said) = match error {
+        DatabaseError::Sqlite(error) => (of_the_system(error, &cause, path), numbered(error)),
+        _ => (None, message),
+    };
+    let code = match error.failure_code() {
         // A full disk or a lock is no fault of the migration's, and has its own code.
-        STAGE_FAILED => DB_MIGRATION_FAILED,
+        STAGE_FAILED | STAGE_PANICKED => DB_MIGRATION_FAILED,
         STARTUP_INTERRUPTED => MIGRATION_INTERRUPTED,
         code => code,
     };
     let by_itself = of_system.is_none();
     let failed = of_system
-        .unwrap_or_else(|| StageError::new(code, format!("{place}: {message}")))
+        .unwrap_or_else(|| StageError::new(code, cause))
         .fact("database", path.display().to_string())
         .fact("migration", place.to_owned())
-        .fact("SQLite", if said.is_empty() { message } else { said })
+        .fact("SQLite", said)
         .fact("schema", format!("{complete}, unchanged by this migration"));
     if by_itself && code == DB_MIGRATION_FAILED {
         return failed.hint("Start the version that ran before again, and send its developers this report");

@@ -1,9 +1,14 @@
 use std::fs;
 
+use rusqlite::Transaction;
+
 use super::*;
-use crate::codes::{
-    DB_DISK_FULL, DB_MIGRATION_FAILED, DB_MIGRATION_TIMEOUT, DB_SCHEMA_NEWER, FailureCode,
-    STARTUP_INTERRUPTED,
+use crate::{
+    codes::{
+        DB_DISK_FULL, DB_MIGRATION_FAILED, DB_MIGRATION_TIMEOUT, DB_SCHEMA_NEWER, FailureCode,
+        STARTUP_INTERRUPTED,
+    },
+    stages::database::DatabaseError,
 };
 
 const TWO: &[Migration] =
@@ -142,4 +147,46 @@ async fn the_rollback_of_a_dropped_start_waits_until_the_file_is_let_go_of() {
     start.roll_back().await.unwrap();
     site.assert_let_go();
     assert_eq!(schema(&site), 1);
+}
+
+#[tokio::test]
+async fn a_migration_can_be_a_function_of_which_nothing_stays_if_it_fails() {
+    fn insert(tx: &Transaction<'_>) -> Result<(), DatabaseError> {
+        tx.execute("INSERT INTO numbers VALUES (7)", [])?;
+        Ok(())
+    }
+    const WITH_FUNCTION: &[Migration] = &[NUMBERS[0], Migration::function("seven", insert)];
+    let site = Site::new().migrations(WITH_FUNCTION);
+    let database = site.up().await;
+    assert_eq!(count(&database).await, 1);
+    site.stop(&database).await.unwrap();
+
+    fn refuse(tx: &Transaction<'_>) -> Result<(), DatabaseError> {
+        insert(tx)?;
+        Err(DatabaseError::refused("there are sevens"))
+    }
+    fn panic(tx: &Transaction<'_>) -> Result<(), DatabaseError> {
+        insert(tx)?;
+        panic!("on purpose")
+    }
+    const REFUSES: &[Migration] =
+        &[WITH_FUNCTION[0], WITH_FUNCTION[1], Migration::function("refuses", refuse)];
+    const PANICS: &[Migration] = &[WITH_FUNCTION[0], WITH_FUNCTION[1], Migration::function("panics", panic)];
+    for (migrations, said) in [(REFUSES, "3/3 refuses: there are sevens"), (PANICS, "panicked")] {
+        let newer = site.stage.clone().migrations(migrations);
+        let error = newer.start(Start::unhurried().cx, ()).await.unwrap_err();
+        assert_eq!(error.failure_code(), DB_MIGRATION_FAILED, "{error}");
+        assert!(error.to_string().contains(said), "{error}");
+        let database = site.up().await;
+        assert_eq!((schema(&site), count(&database).await), (2, 1), "{said}");
+        site.stop(&database).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_migration_that_ends_its_transaction_by_itself_is_told_so() {
+    const COMMITS: &[Migration] = &[Migration::new("commits", "CREATE TABLE half (a); COMMIT;")];
+    let error = Site::new().migrations(COMMITS).start().await.unwrap_err();
+    assert_eq!(error.failure_code(), DB_MIGRATION_FAILED);
+    assert!(error.to_string().contains("ended its transaction by itself"), "{error}");
 }
