@@ -248,7 +248,8 @@ where
     }
 
     /// Tries up to `attempts` times in all, while the error is retryable and time is left. The waits
-    /// between grow from 100 ms to 5 s, with jitter. What a failed attempt half did is undone first.
+    /// between grow from 100 ms to 5 s, with jitter. What a failed attempt half did is undone first. Where time is up,
+    /// the last error is the failure, with a fact that says so.
     pub fn retry(mut self, attempts: u32) -> Self
     where
         F: Clone,

@@ -103,8 +103,10 @@ impl StartTask {
         problems: &mut Vec<StopProblem>,
     ) -> Outcome {
         let mut delays = start.delays();
+        // What the attempt before said: why there was no time left for this one.
+        let mut before = None;
         loop {
-            let error = match self.end(begun, problems).await {
+            let error = match self.end(begun, before, problems).await {
                 Attempt::Acquired(output, at) => return Outcome::Acquired(output, at),
                 Attempt::Ended { announced } => {
                     self.undo(problems).await;
@@ -112,16 +114,20 @@ impl StartTask {
                 }
                 Attempt::Error(error) => error,
             };
-            let delay = delays
-                .next()
-                .filter(|delay| error.is_retryable() && Instant::now() + *delay < self.cx.deadline());
-            let Some(delay) = delay else {
+            let Some(delay) = delays.next().filter(|_| error.is_retryable()) else {
                 return self.fail(error, problems).await;
             };
+            let is_late = || Instant::now() + delay >= self.cx.deadline();
+            if is_late() {
+                return self.fail(self.in_vain(error), problems).await;
+            }
             let undone = self.undo(problems).await;
-            // What could not be undone may still be there: another attempt would acquire it twice. And
-            // the undo may have used up the time that was left.
-            if !undone || Instant::now() + delay >= self.cx.deadline() {
+            // The undo may have used up the time that was left. And what could not be undone may still be there: another
+            // attempt would acquire it twice.
+            if is_late() {
+                return self.fail(self.in_vain(error), problems).await;
+            }
+            if !undone {
                 return self.fail(error, problems).await;
             }
             let retrying = Event::StageRetrying {
@@ -136,6 +142,7 @@ impl StartTask {
                 () = self.cx.cancelled() => return Outcome::Ended { announced: false },
                 () = sleep(delay) => { self.cell().next_attempt(); }
             }
+            before = Some(error);
             begun = poll_fn(|cx| Poll::Ready(self.begin(start, cx))).await;
         }
     }
@@ -179,11 +186,16 @@ impl StartTask {
     }
 
     /// The end of an attempt.
-    async fn end(&self, begun: Begun<'_>, problems: &mut Vec<StopProblem>) -> Attempt {
+    async fn end(
+        &self,
+        begun: Begun<'_>,
+        before: Option<StageError>,
+        problems: &mut Vec<StopProblem>,
+    ) -> Attempt {
         match begun {
             Begun::Over(attempt) => attempt,
             Begun::Waiting { hook, stage } => {
-                let attempt = self.wait(hook, problems).await;
+                let attempt = self.wait(hook, before, problems).await;
                 self.cell().set_span(stage);
                 attempt
             }
@@ -191,7 +203,12 @@ impl StartTask {
     }
 
     /// Until the hook returns, is cancelled, or runs out of time.
-    async fn wait(&self, mut hook: Hook<'_, Output>, problems: &mut Vec<StopProblem>) -> Attempt {
+    async fn wait(
+        &self,
+        mut hook: Hook<'_, Output>,
+        before: Option<StageError>,
+        problems: &mut Vec<StopProblem>,
+    ) -> Attempt {
         let cancelled = tokio::select! {
             biased;
             result = &mut hook => return self.finished(result, hook.blocked),
@@ -199,7 +216,10 @@ impl StartTask {
             () = sleep_until(self.own_deadline()) => false,
         };
         if !cancelled {
-            self.announce_timeout(false);
+            match before {
+                Some(error) => self.tell(self.in_vain(error)),
+                None => self.announce_timeout(false),
+            }
             self.cx.cancel_token().cancel();
         }
         self.grace(hook, !cancelled, problems).await
@@ -309,6 +329,12 @@ impl StartTask {
 
     fn problem(&self, error: StageError) -> StopProblem {
         StopProblem { stage: self.board().graph.name(self.id()).clone(), hook: StopHook::Undo, error }
+    }
+
+    /// The error of an attempt after which there is no time for another one. It says more than that the time was up.
+    fn in_vain(&self, error: StageError) -> StageError {
+        let limit = format_elapsed(self.cell().timeout);
+        error.fact("gave up", format!("its time of {limit} was up in attempt {}", self.cx.attempt()))
     }
 
     fn announce_timeout(&self, blocked: bool) {

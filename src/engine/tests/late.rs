@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{Log, Plan, limits, secs, start, start_with};
 use crate::{
-    Event, StageContext, StageError, codes,
+    ErrorKind, Event, StageContext, StageError, codes,
     engine::{BLOCKING_TICKS, Limits, running::Prepared},
     ids::StageId,
 };
@@ -92,6 +92,31 @@ async fn a_failure_that_leaves_no_time_for_another_attempt_is_told_before_its_un
         Duration::from_millis(90),
         "the next attempt would begin at 190 ms at least"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stage_that_ran_out_of_time_while_it_retried_tells_the_last_error_and_that_time_was_up() {
+    // In the wait before another attempt, and in one that hangs.
+    for hangs_in in [u32::MAX, 3] {
+        let (log, mut plan) = (Log::default(), Plan::new());
+        plan.builder("flaky", (), async move |cx: StageContext, ()| {
+            if cx.attempt() == hangs_in {
+                std::future::pending::<()>().await;
+            }
+            let refused = StageError::new(codes::DB_BUSY, "the database is locked");
+            Err::<(), _>(refused.kind(ErrorKind::Temporary).hint("See who has it"))
+        })
+        .retry(50)
+        .timeout(secs(20))
+        .required();
+        let failure = start(plan, &log).await.unwrap_err().primary;
+        assert_eq!(failure.error.failure_code(), codes::DB_BUSY);
+        assert_eq!(failure.error.actions(), ["See who has it"]);
+        let gave_up = failure.error.facts().iter().find(|fact| fact.name == "gave up").unwrap();
+        let attempt = format!("its time of 20.00s was up in attempt {}", failure.attempts);
+        assert_eq!(gave_up.value, attempt);
+        assert!(failure.attempts == hangs_in || hangs_in == u32::MAX);
+    }
 }
 
 #[tokio::test(start_paused = true)]

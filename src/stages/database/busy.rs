@@ -34,7 +34,7 @@ pub(super) fn wait_at_most(limit: Duration, cut: CancellationToken) {
 }
 
 /// Makes `connection` wait as its thread says.
-pub(super) fn govern(connection: &Connection) -> rusqlite::Result<()> {
+pub(super) fn govern(connection: &mut Connection) -> rusqlite::Result<()> {
     connection.busy_handler(Some(wait))
 }
 

@@ -83,7 +83,8 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
              name TEXT PRIMARY KEY, token INTEGER NOT NULL CHECK (token >= 1), holder TEXT NOT NULL DEFAULT ''
          ) STRICT, WITHOUT ROWID;",
     )?;
-    if !connection.column_exists(None, "solostart_fence", "holder")? {
+    let holder = "SELECT count(*) FROM pragma_table_info('solostart_fence') WHERE name = 'holder'";
+    if connection.query_row(holder, [], |row| row.get::<_, i64>(0))? == 0 {
         connection
             .execute_batch("ALTER TABLE solostart_fence ADD COLUMN holder TEXT NOT NULL DEFAULT '';")?;
     }

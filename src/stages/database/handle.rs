@@ -15,6 +15,7 @@ use super::{
     errors::{DatabaseError, sqlite_failed},
     fence,
     opening::Place,
+    progress::ask_after,
     threads::Threads,
 };
 use crate::{
@@ -146,7 +147,7 @@ impl Database {
         self.threads
             .reads()
             .run(move |connection| {
-                connection.progress_handler(STEPS, Some(has_gone))?;
+                ask_after(STEPS, connection, has_gone)?;
                 closure(&*connection.transaction()?)
             })
             .await

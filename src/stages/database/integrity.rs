@@ -8,7 +8,10 @@ use std::{
 use rusqlite::Connection;
 use tokio_util::sync::CancellationToken;
 
-use super::errors::{advise_recovery, code_of, printable, sqlite_failed};
+use super::{
+    errors::{advise_recovery, code_of, printable, sqlite_failed},
+    progress::{ask_after, ask_nobody},
+};
 use crate::{
     codes::{DB_CORRUPT, STARTUP_INTERRUPTED},
     contract::tell::{shown, tell},
@@ -38,7 +41,7 @@ const STEPS: i32 = 1000;
 /// Refuses a damaged file. After `limit` the check is given up and the start goes on: a large file must not
 /// keep the service from starting.
 pub(super) fn check(
-    connection: &Connection,
+    connection: &mut Connection,
     how: Integrity,
     limit: Duration,
     cut: &CancellationToken,
@@ -51,11 +54,10 @@ pub(super) fn check(
     };
     let failed = |error: rusqlite::Error| sqlite_failed(&error, "check the database", path);
     let (until, cancelled) = (Instant::now() + limit, cut.clone());
-    connection
-        .progress_handler(STEPS, Some(move || cancelled.is_cancelled() || Instant::now() >= until))
+    ask_after(STEPS, connection, move || cancelled.is_cancelled() || Instant::now() >= until)
         .map_err(failed)?;
     let found = findings(connection, pragma);
-    connection.progress_handler(0, None::<fn() -> bool>).map_err(failed)?;
+    ask_nobody(connection).map_err(failed)?;
     match found {
         Ok(found) if found.iter().all(|finding| finding == "ok") => Ok(()),
         Ok(found) => Err(damaged(&found, path)),

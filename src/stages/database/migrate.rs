@@ -161,16 +161,20 @@ pub(super) fn enforce_foreign_keys(connection: &Connection, on: bool) -> rusqlit
 }
 
 fn migration_failed(error: &DatabaseError, place: &str, complete: usize, path: &Path) -> StageError {
-    let message = match error {
-        DatabaseError::Sqlite(error) => message_of(error),
-        DatabaseError::Refused(reason) => printable(&reason.to_string()),
-        DatabaseError::LockLost(lost) => lost.to_string(),
-        other => printable(&other.to_string()),
+    let message = if let DatabaseError::Sqlite(error) = error {
+        message_of(error)
+    } else if let DatabaseError::Refused(reason) = error {
+        printable(&reason.to_string())
+    } else if let DatabaseError::LockLost(lost) = error {
+        lost.to_string()
+    } else {
+        printable(&error.to_string())
     };
     let cause = format!("{place}: {message}");
-    let (of_system, said) = match error {
-        DatabaseError::Sqlite(error) => (of_the_system(error, &cause, path), numbered(error)),
-        _ => (None, message),
+    let (of_system, said) = if let DatabaseError::Sqlite(error) = error {
+        (of_the_system(error, &cause, path), numbered(error))
+    } else {
+        (None, message)
     };
     let code = match error.failure_code() {
         // A full disk or a lock is no fault of the migration's, and has its own code.

@@ -18,6 +18,7 @@ mod open;
 mod opening;
 mod origin;
 mod preflight;
+mod progress;
 mod queue;
 mod settings;
 mod stamp;

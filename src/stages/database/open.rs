@@ -9,7 +9,7 @@ use crate::error::{ErrorKind, StageError, StageResult};
 
 /// How many bytes of the write-ahead log stay for the next transactions when it begins anew. It grows for as long as
 /// somebody reads what was before, and would keep that size (<https://sqlite.org/pragma.html#pragma_journal_size_limit>).
-const LOG_KEPT: i64 = 32 << 20;
+const LOG_KEPT: i64 = 8 << 20;
 
 /// The connection that will write, and that so far only looks. The file exists already, so it is not created here.
 ///
@@ -82,7 +82,7 @@ fn escaped(byte: u8) -> String {
 fn open(file: &Path, access: OpenFlags) -> rusqlite::Result<Connection> {
     // Each connection belongs to one thread, so SQLite need not lock it.
     let always = OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-    let connection = Connection::open_with_flags(file, access | always)?;
-    busy::govern(&connection)?;
+    let mut connection = Connection::open_with_flags(file, access | always)?;
+    busy::govern(&mut connection)?;
     Ok(connection)
 }

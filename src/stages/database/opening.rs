@@ -72,7 +72,7 @@ pub(super) fn open_all(shared: &Arc<Shared>, plan: &Plan) -> StageResult<Opened>
     let origin = origin::judge(&connection, settings, path)?;
     if !origin.empty {
         (plan.step)("check for damage".to_owned());
-        integrity::check(&connection, settings.integrity, settings.integrity_limit, &shared.cut, path)
+        integrity::check(&mut connection, settings.integrity, settings.integrity_limit, &shared.cut, path)
             .map_err(|refused| looked.show(refused))?;
     }
     stamp::forget(&looked.file).map_err(|error| system(path, "remove the stamp of", &error))?;

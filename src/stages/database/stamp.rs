@@ -11,7 +11,6 @@
 //! Nothing is decided by a stamp that is missing, empty or of another form.
 
 use std::{
-    cell::Cell,
     fs::{self, File, Metadata, OpenOptions},
     io,
     os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
@@ -33,19 +32,18 @@ use crate::{
     owned,
 };
 
-/// After how many pages the log is moved into the database, as SQLite does by itself
-/// (<https://sqlite.org/pragma.html#pragma_wal_autocheckpoint>).
-const PAGES: i32 = 1000;
+/// After how many transactions the log is moved into the database. SQLite does it by itself after 1,000 pages
+/// (<https://sqlite.org/pragma.html#pragma_wal_autocheckpoint>), and small transactions write two or three. How many pages
+/// there are is told by a hook that not every version of rusqlite has.
+const COMMITS: u32 = 400;
+
+/// After how many bytes that it grew, for large ones: 1,000 pages.
+const GROWTH: u64 = 1000 * 4096;
 
 /// Far more than a stamp has.
 const LENGTH_MOST: usize = 1024;
 
 const ENDING: &str = "-stamp";
-
-thread_local! {
-    /// How many pages the log had after the last commit of this thread.
-    static IN_LOG: Cell<i32> = const { Cell::new(0) };
-}
 
 /// A file, as it was at one time.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -69,7 +67,18 @@ struct Said {
 pub(super) struct Stamp {
     database: PathBuf,
     file: File,
-    last: Mutex<Option<Seen>>,
+    last: Mutex<Last>,
+}
+
+/// What there was when the stamp was set.
+#[derive(Default)]
+struct Last {
+    /// `None` while the stamp says nothing.
+    seen: Option<Seen>,
+    /// The size of the log.
+    log: u64,
+    /// How many transactions came after it; [`COMMITS`] if the log could not be moved whole.
+    commits: u32,
 }
 
 impl Seen {
@@ -151,38 +160,47 @@ impl Stamp {
             Some(made) => made,
             None => OpenOptions::new().read(true).write(true).custom_flags(flags).open(&path)?,
         };
-        // This takes the place of SQLite's own (<https://sqlite.org/c3ref/wal_hook.html>).
-        connection.wal_hook(Some(|_, pages| {
-            IN_LOG.set(pages);
-            Ok(())
-        }));
-        let stamp = Self { database: database.to_owned(), file, last: Mutex::new(None) };
+        connection.pragma_update(None, "wal_autocheckpoint", 0).map_err(io::Error::other)?;
+        let stamp = Self { database: database.to_owned(), file, last: Mutex::default() };
         stamp.set();
         Ok(stamp)
     }
 
     /// Moves the log into the database once it is long enough. `found` is what the database was before the commit.
     pub(super) fn after_commit(&self, connection: &Connection, found: &Metadata) {
-        if self.lock().as_ref().is_some_and(|last| *last != Seen::of(found)) {
+        if self.lock().seen.as_ref().is_some_and(|last| *last != Seen::of(found)) {
             let what = "another program wrote to the database beside this service; a backup is restored while the service is stopped";
             tell!(warn, what, database = shown(self.database.display()));
             self.set();
         }
-        if IN_LOG.get() < PAGES {
+        if !self.is_long() {
             return;
         }
         self.clear();
-        // As with SQLite's own, what could not be moved now is moved later.
-        let moved = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
-        if let Err(error) = moved {
+        // As with SQLite's own, what could not be moved now, because somebody reads, is moved later.
+        let moved = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
+            Ok(row.get::<_, i64>(1)? == row.get::<_, i64>(2)?)
+        });
+        if let Err(error) = &moved {
             tell!(debug, "the log was not moved into the database", error = shown(error));
         }
         self.set();
+        if !matches!(moved, Ok(true)) {
+            self.lock().commits = COMMITS;
+        }
+    }
+
+    /// Counts a transaction, and says whether the log has become long by it.
+    fn is_long(&self) -> bool {
+        let log = fs::symlink_metadata(beside(&self.database, "-wal")).map_or(0, |log| log.len());
+        let mut last = self.lock();
+        last.commits = last.commits.saturating_add(1);
+        last.commits >= COMMITS || log >= last.log.saturating_add(GROWTH)
     }
 
     /// Says nothing any more, before the database changes.
     pub(super) fn clear(&self) {
-        *self.lock() = None;
+        *self.lock() = Last::default();
         if let Err(error) = self.file.set_len(0) {
             let stamp = beside(&self.database, ENDING);
             tell!(warn, "the stamp stays", error = shown(error), stamp = shown(stamp.display()));
@@ -210,11 +228,11 @@ impl Stamp {
         let text = serde_json::to_vec(&said)?;
         self.file.write_all_at(&text, 0)?;
         self.file.set_len(text.len() as u64)?;
-        *self.lock() = Some(database);
+        *self.lock() = Last { seen: Some(database), log: log.len(), commits: 0 };
         Ok(())
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Seen>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Last> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
