@@ -3,7 +3,7 @@
 mod duration;
 mod url;
 
-use std::{fmt::Display, net::SocketAddr, ops::RangeInclusive, path::PathBuf};
+use std::{fmt::Display, net::SocketAddr, ops::RangeInclusive, path::PathBuf, str::FromStr};
 
 use super::{invisible::Unseen, problems::Fault, secret::Secret};
 
@@ -67,6 +67,22 @@ impl<T: 'static> Form<T> {
     /// secret and has no reason to stand in a file.
     pub(super) fn takes_file(&self) -> bool {
         self.verbatim || self.secret
+    }
+
+    /// Several values of the form, with commas between them and blanks around these.
+    pub(super) fn list(self) -> Form<Vec<T>> {
+        let Self { shape, verbatim, secret, unseen, parse, show, .. } = self;
+        let parse_all = move |text: &str| {
+            let each = |part: &str| {
+                let part = part.trim();
+                if part.is_empty() { Err(Fault::new("has nothing between two commas")) } else { parse(part) }
+            };
+            text.split(',').map(each).collect()
+        };
+        let show_all = move |values: &Vec<T>| values.iter().map(&show).collect::<Vec<_>>().join(",");
+        let shape = format!("{shape}, or several with commas between them");
+        let form = Form::plain(shape, Vec::new(), parse_all, show_all).unseen(unseen);
+        Form { verbatim, secret, ..form }
     }
 
     /// The same form, its values limited to `range`.
@@ -145,20 +161,27 @@ fn one_of(words: &[&str]) -> String {
     }
 }
 
-pub(super) fn integer<N>() -> Form<N>
+pub(super) fn integer<N>(range: RangeInclusive<N>) -> Form<N>
 where
-    N: TryFrom<i128> + Default + Display + 'static,
+    N: FromStr + PartialOrd + Clone + Display + 'static,
 {
-    Form::plain("a whole number", N::default(), parse_integer, N::to_string)
+    Form::plain("a whole number", range.start().clone(), parse_integer, N::to_string).within(range)
 }
 
-fn parse_integer<N: TryFrom<i128>>(text: &str) -> Result<N, Fault> {
+fn parse_integer<N: FromStr>(text: &str) -> Result<N, Fault> {
     let digits = text.strip_prefix('-').unwrap_or(text);
     if digits.is_empty() || !digits.bytes().all(|each| each.is_ascii_digit()) {
         return Err(Fault::new("is not a whole number"));
     }
-    let value = text.parse::<i128>().ok().and_then(|wide| N::try_from(wide).ok());
-    value.ok_or(Fault::new("is out of range"))
+    text.parse().map_err(|_| Fault::new("is out of range"))
+}
+
+/// Whatever can read itself. What its error says is not printed: it may repeat the value.
+pub(super) fn parsed<T>(shape: &'static str, stand_in: T) -> Form<T>
+where
+    T: FromStr + Display + 'static,
+{
+    Form::plain(shape, stand_in, |text| text.parse().map_err(|_| Fault::new("cannot be read")), T::to_string)
 }
 
 pub(super) fn socket_address() -> Form<SocketAddr> {

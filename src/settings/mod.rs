@@ -67,7 +67,7 @@ struct Shared {
 }
 
 /// What was learnt while variables were read. Sets, because two stages may read the same variable.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Ledger {
     catalogue: BTreeMap<String, VariableInfo>,
     problems: BTreeSet<EnvProblem>,
@@ -93,6 +93,39 @@ impl Env {
         let application = prefix.to_ascii_lowercase().replace('_', "-").into();
         let shared = Shared { prefix: prefix.to_owned(), vars, ledger: Mutex::default() };
         Self { shared: Arc::new(shared), application }
+    }
+
+    /// Reads variables that begin with another prefix, too, as those of a service that had another name do: each stands
+    /// for the one with the prefix of now, and is warned of. Both set to different values are a problem.
+    ///
+    /// ```
+    /// use solostart::Env;
+    ///
+    /// let env = Env::from_vars("SHOP", [("STORE_CITY", "Paris")]).with_old_prefix("STORE");
+    /// assert_eq!(env.var("CITY").text().optional().as_deref(), Some("Paris"));
+    /// assert_eq!(env.check()?[0].to_string(), "STORE_CITY: an old name; write SHOP_CITY");
+    /// # Ok::<(), solostart::EnvProblems>(())
+    /// ```
+    #[must_use]
+    pub fn with_old_prefix(self, old: &str) -> Self {
+        let (own, old) = (self.full_name(""), [old, "_"].concat());
+        let mut vars = self.shared.vars.clone();
+        let renamed = self.shared.vars.iter().filter_map(|(name, value)| {
+            let name = name.to_str().filter(|name| !name.starts_with(&own))?;
+            Some((name, self.full_name(name.strip_prefix(&old)?), value))
+        });
+        for (name, new, value) in renamed {
+            match self.raw(&new) {
+                Some(set) if set != value => {
+                    self.problem(name, format!("an old name of {new}, which has another value"), "remove it");
+                }
+                Some(_) | None => self.warning(name, format!("an old name; write {new}")),
+            }
+            vars.entry(new.into()).or_insert_with(|| value.clone());
+        }
+        let ledger = Mutex::new(self.ledger().clone());
+        let shared = Shared { prefix: self.shared.prefix.clone(), vars, ledger };
+        Self { shared: Arc::new(shared), application: self.application }
     }
 
     /// The same environment, for the application of this name. Lock and data are named after it, whatever the

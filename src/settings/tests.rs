@@ -1,4 +1,4 @@
-use std::{os::unix::ffi::OsStringExt, path::PathBuf, time::Duration};
+use std::{net::IpAddr, os::unix::ffi::OsStringExt, path::PathBuf, time::Duration};
 
 use proptest::prelude::*;
 
@@ -190,6 +190,46 @@ fn a_range_limits_the_value_and_gives_the_stand_in() {
             "APP_B: \"0\" is out of range; write a whole number from 3 to 9",
         ]
     );
+}
+
+#[test]
+fn what_another_reads_is_known_and_its_file_is_not() {
+    let env = env([("APP_LOG", "debug"), ("APP_LOG_FILE", "/run/secrets/log")]);
+    env.var("LOG").describe("The filter of the log.").read_elsewhere();
+    assert_eq!(warnings(&env), ["APP_LOG_FILE: unknown, and not used"]);
+    assert_eq!(env.catalogue()[0].form, "what its reader takes");
+}
+
+#[test]
+fn what_cannot_be_read_is_told_by_its_shape_and_not_by_its_error() {
+    let env = env([("APP_GATEWAY", "elsewhere")]);
+    let nobody = IpAddr::from([0, 0, 0, 0]);
+    assert_eq!(env.var("GATEWAY").parse("an IP address", nobody).required(), nobody);
+    assert_eq!(problems(&env), ["APP_GATEWAY: \"elsewhere\" cannot be read; write an IP address"]);
+}
+
+#[test]
+fn an_old_prefix_stands_for_the_new_one_unless_both_are_set_and_differ() {
+    let vars = [
+        ("OLD_A", "1"),
+        ("OLD_B", "2"),
+        ("APP_B", "2"),
+        ("OLD_C", "3"),
+        ("APP_C", "4"),
+        ("OLD_D_FILE", "/nowhere"),
+        ("OLDER_A", "5"),
+    ];
+    let env = env(vars).with_old_prefix("OLD");
+    let read = ["A", "B", "C"].map(|name| env.var(name).integer(0..=9_u8).required());
+    assert_eq!(read, [1, 2, 4]);
+    assert!(env.var("D").text().optional().is_none());
+    let problems = problems(&env);
+    assert!(problems[0].starts_with("APP_D_FILE: "), "{problems:?}");
+    assert_eq!(problems[1..], ["OLD_C: an old name of APP_C, which has another value; remove it"]);
+    // The prefix of now may begin like the old one.
+    let env = Env::from_vars("APP_WEB", [("APP_WEB_A", "1"), ("APP_B", "2")]).with_old_prefix("APP");
+    let read = ["A", "B"].map(|name| env.var(name).integer(0..=9_u8).required());
+    assert_eq!((read, env.check().unwrap().len()), ([1, 2], 1));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! One variable: what it is for, which form its value has, and what happens when it is not set.
 
-use std::{fmt, net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
+use std::{fmt, net::SocketAddr, ops::RangeInclusive, path::PathBuf, str::FromStr, time::Duration};
 
 use super::{
     Env,
@@ -54,12 +54,63 @@ impl<'e> Var<'e> {
         self.of(forms::duration())
     }
 
-    /// A whole number from the range's start to its end.
+    /// A whole number from the range's start to its end, of any of the language's types, those that are not zero
+    /// included.
+    ///
+    /// ```
+    /// use std::num::NonZeroU32;
+    ///
+    /// let env = solostart::Env::from_vars("SHOP", [("SHOP_WORKERS", "4")]);
+    /// let workers = env.var("WORKERS").integer(NonZeroU32::MIN..=NonZeroU32::MAX).default(NonZeroU32::MIN);
+    /// assert_eq!(workers.get(), 4);
+    /// ```
     pub fn integer<N>(self, range: RangeInclusive<N>) -> TypedVar<'e, N>
     where
-        N: TryFrom<i128> + Default + PartialOrd + Clone + fmt::Display + 'static,
+        N: FromStr + PartialOrd + Clone + fmt::Display + 'static,
     {
-        self.of(forms::integer()).within(range)
+        self.of(forms::integer(range))
+    }
+
+    /// Whatever can be read from a text and displayed. `shape` follows the word "write" in the report of a value that
+    /// cannot be read. `stand_in` is what [`TypedVar::required`] returns then, until [`Env::check`] refuses the start: any
+    /// value that does no harm.
+    ///
+    /// ```
+    /// use std::net::IpAddr;
+    ///
+    /// let env = solostart::Env::from_vars("SHOP", [("SHOP_GATEWAY", "192.0.2.1")]);
+    /// let nobody = IpAddr::from([0, 0, 0, 0]);
+    /// let gateway = env.var("GATEWAY").parse("an IP address such as 192.0.2.1", nobody).required();
+    /// assert_eq!(gateway, IpAddr::from([192, 0, 2, 1]));
+    /// ```
+    pub fn parse<T>(self, shape: &'static str, stand_in: T) -> TypedVar<'e, T>
+    where
+        T: FromStr + fmt::Display + 'static,
+    {
+        self.of(forms::parsed(shape, stand_in))
+    }
+
+    /// Not read here but by something else, such as a library: it is listed with the other variables, and is not
+    /// unknown. Nothing is said of its value, and its `_FILE` twin is not known.
+    ///
+    /// ```
+    /// let env = solostart::Env::from_vars("SHOP", [("SHOP_LOG", "debug")]);
+    /// env.var("LOG").describe("The filter of the log.").read_elsewhere();
+    /// assert!(env.check()?.is_empty());
+    /// # Ok::<(), solostart::EnvProblems>(())
+    /// ```
+    pub fn read_elsewhere(self) {
+        let Self { env, name, description, example } = self;
+        env.declare(VariableInfo {
+            name,
+            form: "what its reader takes".to_owned(),
+            default: None,
+            required: false,
+            example,
+            description,
+            secret: false,
+            takes_file: false,
+        });
     }
 
     /// `true` or `1`, `false` or `0`.
@@ -115,13 +166,24 @@ pub struct TypedVar<'e, T> {
     form: Form<T>,
 }
 
-impl<T: 'static> TypedVar<'_, T> {
+impl<'e, T: 'static> TypedVar<'e, T> {
     /// Refuses values outside `range`.
     pub fn within(self, range: RangeInclusive<T>) -> Self
     where
         T: PartialOrd + Clone,
     {
         Self { form: self.form.within(range), ..self }
+    }
+
+    /// Several values with commas between them, each without the blanks around it: `a,b, c`. A value that holds a comma
+    /// cannot be one of them.
+    ///
+    /// ```
+    /// let env = solostart::Env::from_vars("SHOP", [("SHOP_PORTS", "80, 443")]);
+    /// assert_eq!(env.var("PORTS").integer(1..=u16::MAX).list().default(Vec::new()), [80, 443]);
+    /// ```
+    pub fn list(self) -> TypedVar<'e, Vec<T>> {
+        TypedVar { var: self.var, form: self.form.list() }
     }
 
     /// The value, or `value` if the variable is not set or unusable.

@@ -1,4 +1,4 @@
-use std::fmt::Debug;
+use std::{fmt::Debug, num::NonZeroU8};
 
 use super::*;
 
@@ -38,7 +38,7 @@ fn an_integer_is_decimal_digits_within_its_type() {
     let no = "is not a whole number";
     let far = "is out of range";
     check(
-        integer::<u8>(),
+        integer(0..=u8::MAX),
         &[("0", 0), ("255", 255), ("007", 7)],
         &[
             ("256", far),
@@ -56,15 +56,45 @@ fn an_integer_is_decimal_digits_within_its_type() {
             ("999999999999999999999999999999999999999999", far),
         ],
     );
-    check(integer::<i64>(), &[("-9223372036854775808", i64::MIN)], &[("9223372036854775808", far)]);
-    check(integer::<u64>(), &[("18446744073709551615", u64::MAX)], &[]);
+    check(
+        integer(i64::MIN..=i64::MAX),
+        &[("-9223372036854775808", i64::MIN)],
+        &[("9223372036854775808", far)],
+    );
+    check(integer(0..=u64::MAX), &[("18446744073709551615", u64::MAX)], &[]);
 }
 
 #[test]
 fn a_range_is_part_of_the_form() {
-    let form = integer::<u16>().within(1..=64);
+    let form = integer(1..=64_u16);
     assert_eq!((form.shape.as_str(), form.stand_in), ("a whole number from 1 to 64", 1));
     check(form, &[("1", 1), ("64", 64)], &[("0", "is out of range"), ("65", "is out of range")]);
+}
+
+#[test]
+fn a_number_that_is_not_zero_is_one_of_its_type() {
+    let form = || integer(NonZeroU8::MIN..=NonZeroU8::MAX);
+    let far = "is out of range";
+    check(form(), &[("1", NonZeroU8::MIN)], &[("0", far), ("256", far), ("x", "is not a whole number")]);
+    assert_eq!(form().shape, "a whole number from 1 to 255");
+}
+
+#[test]
+fn a_list_has_each_value_in_its_form_and_nothing_empty() {
+    let empty = "has nothing between two commas";
+    check(
+        integer(1..=9_u8).list(),
+        &[("1", vec![1]), ("1,2", vec![1, 2]), (" 1 ,\t9 ", vec![1, 9])],
+        &[
+            ("1,,2", empty),
+            (",", empty),
+            ("1,", empty),
+            ("1,10", "is out of range"),
+            ("1;2", "is not a whole number"),
+        ],
+    );
+    assert_eq!((integer(1..=9_u8).list().show)(&vec![1, 2]), "1,2");
+    assert!(secret().list().secret && text().list().takes_file());
 }
 
 #[test]
