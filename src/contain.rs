@@ -123,8 +123,8 @@ pub(crate) fn shown(value: &dyn fmt::Display) -> String {
     shown_at_most(value, usize::MAX)
 }
 
-/// The same, which is not asked to go on once it has written more than `most` bytes. One more character is kept, so that
-/// whoever cuts the text sees that something is missing.
+/// The same, but stops `value` once it has written more than `most` bytes. It keeps up to four bytes beyond, by which a caller
+/// that cuts the text there can tell that it was longer.
 pub(crate) fn shown_at_most(value: &dyn fmt::Display, most: usize) -> String {
     let mut text = Bounded { text: String::new(), room: most.saturating_add(4), is_full: false };
     let written = contain(|| write!(text, "{value}"));

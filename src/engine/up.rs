@@ -118,16 +118,10 @@ impl StartTask {
                 return self.fail(error, problems).await;
             };
             let is_late = || Instant::now() + delay >= self.cx.deadline();
-            if is_late() {
-                return self.fail(self.in_vain(error), problems).await;
-            }
-            let undone = self.undo(problems).await;
-            // The undo may have used up the time that was left. And what could not be undone may still be there: another
-            // attempt would acquire it twice.
-            if is_late() {
-                return self.fail(self.in_vain(error), problems).await;
-            }
-            if !undone {
+            // What could not be undone may still be there: another attempt would acquire it twice. And
+            // the undo may have used up the time that was left.
+            if is_late() || !self.undo(problems).await || is_late() {
+                let error = if is_late() { self.in_vain(error) } else { error };
                 return self.fail(error, problems).await;
             }
             let retrying = Event::StageRetrying {
@@ -333,8 +327,12 @@ impl StartTask {
 
     /// The error of an attempt after which there is no time for another one. It says more than that the time was up.
     fn in_vain(&self, error: StageError) -> StageError {
-        let limit = format_elapsed(self.cell().timeout);
-        error.fact("gave up", format!("its time of {limit} was up in attempt {}", self.cx.attempt()))
+        let time = if self.own_deadline() <= self.cx.deadline() {
+            format!("its time of {}", format_elapsed(self.cell().timeout))
+        } else {
+            "the time of the whole start".to_owned()
+        };
+        error.fact("gave up", format!("{time} was up in attempt {}", self.cx.attempt()))
     }
 
     fn announce_timeout(&self, blocked: bool) {

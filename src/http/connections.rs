@@ -34,7 +34,8 @@ struct Shared {
     cut_while_stopping: AtomicU64,
 }
 
-/// What is known of one connection, for as long as its stream is open: the stream takes it out of the list. Times are milliseconds since the server began.
+/// What is known of one connection while its stream is open. Dropping the stream takes it off the list. Times are
+/// milliseconds since the server began.
 pub(super) struct Connection {
     number: u64,
     shared: Arc<Shared>,

@@ -199,7 +199,7 @@ fn epitaph(row: &LeaseRecord, reason: Reason, now: Now) -> String {
     format!("{}{age}; {why}", describe(row))
 }
 
-/// Why whoever ended without giving up may have done so, as far as the next one can know.
+/// The memory limit of this control group, where the holder before died: the kernel kills without a word who exceeds it.
 fn of_memory(reason: Reason) -> String {
     let most = if reason == Reason::ProvenDead { control_group::memory() } else { None };
     most.map_or_else(String::new, |most| {

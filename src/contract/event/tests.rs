@@ -5,7 +5,7 @@ use tracing::{Metadata, Subscriber, span, subscriber::with_default};
 use super::*;
 use crate::codes::STAGE_FAILED;
 
-/// Notes how loud it is told something.
+/// Records the level of each event.
 #[derive(Clone, Default)]
 struct Heard(Arc<Mutex<Vec<Level>>>);
 
@@ -64,7 +64,7 @@ fn every_event() -> Vec<Event> {
 }
 
 #[test]
-fn an_event_is_told_as_loud_as_is_asked_before_and_a_report_keeps_it_from_being_an_error() {
+fn each_event_is_told_at_its_level_and_a_failure_that_a_report_has_at_debug() {
     for event in every_event() {
         let heard = Heard::default();
         with_default(heard.clone(), || {

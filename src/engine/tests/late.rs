@@ -120,6 +120,20 @@ async fn a_stage_that_ran_out_of_time_while_it_retried_tells_the_last_error_and_
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stage_that_tries_again_until_the_whole_start_is_over_does_not_blame_its_own_time() {
+    let (log, mut plan) = (Log::default(), Plan::new());
+    plan.builder("flaky", (), async |_: StageContext, ()| Err::<(), _>("refused".into()))
+        .retry(50)
+        .timeout(secs(60))
+        .required();
+    let limits = Limits { startup: secs(10), ..limits() };
+    let failure = start_with(plan, &log, limits).await.unwrap_err().primary;
+    let gave_up = failure.error.facts().iter().find(|fact| fact.name == "gave up").unwrap();
+    let expected = format!("the time of the whole start was up in attempt {}", failure.attempts);
+    assert_eq!(gave_up.value, expected);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_hook_that_returns_after_its_limit_is_late_and_one_that_returns_at_it_is_not() {
     let beats = BLOCKING_TICKS;
     for (took, beats, code) in [

@@ -171,11 +171,8 @@ fn migration_failed(error: &DatabaseError, place: &str, complete: usize, path: &
         printable(&error.to_string())
     };
     let cause = format!("{place}: {message}");
-    let (of_system, said) = if let DatabaseError::Sqlite(error) = error {
-        (of_the_system(error, &cause, path), numbered(error))
-    } else {
-        (None, message)
-    };
+    let of_sqlite = if let DatabaseError::Sqlite(error) = error { Some(error) } else { None };
+    let of_system = of_sqlite.and_then(|error| of_the_system(error, &cause, path));
     let code = match error.failure_code() {
         // A full disk or a lock is no fault of the migration's, and has its own code.
         STAGE_FAILED | STAGE_PANICKED => DB_MIGRATION_FAILED,
@@ -186,9 +183,12 @@ fn migration_failed(error: &DatabaseError, place: &str, complete: usize, path: &
     let failed = of_system
         .unwrap_or_else(|| StageError::new(code, cause))
         .fact("database", path.display().to_string())
-        .fact("migration", place.to_owned())
-        .fact("SQLite", said)
-        .fact("schema", format!("{complete}, unchanged by this migration"));
+        .fact("migration", place.to_owned());
+    let failed = match of_sqlite {
+        Some(error) => failed.fact("SQLite", numbered(error)),
+        None => failed,
+    };
+    let failed = failed.fact("schema", format!("{complete}, unchanged by this migration"));
     if by_itself && code == DB_MIGRATION_FAILED {
         return failed.hint("Start the version that ran before again, and send its developers this report");
     }

@@ -9,7 +9,7 @@ use crate::error::{ErrorKind, StageError, StageResult};
 
 /// How many bytes of the write-ahead log stay for the next transactions when it begins anew. It grows for as long as
 /// somebody reads what was before, and would keep that size (<https://sqlite.org/pragma.html#pragma_journal_size_limit>).
-const LOG_KEPT: i64 = 8 << 20;
+pub(super) const LOG_KEPT: u64 = 8 << 20;
 
 /// The connection that will write, and that so far only looks. The file exists already, so it is not created here.
 ///
@@ -41,7 +41,7 @@ pub(super) fn to_write(connection: &mut Connection, path: &Path) -> StageResult<
             .hint("Put the database on a local file system"));
     }
     connection.pragma_update(None, "synchronous", "full").map_err(failed)?;
-    connection.pragma_update(None, "journal_size_limit", LOG_KEPT).map_err(failed)?;
+    connection.pragma_update(None, "journal_size_limit", LOG_KEPT.cast_signed()).map_err(failed)?;
     enforce_foreign_keys(connection, true).map_err(failed)?;
     // A transaction that begins by reading would fail half-way when another program wrote in between.
     connection.set_transaction_behavior(TransactionBehavior::Immediate);

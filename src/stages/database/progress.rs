@@ -2,7 +2,7 @@
 
 use rusqlite::Connection;
 
-/// What setting a handler returns: nothing until version 0.36 of rusqlite, and from 0.37 on whether it could be set.
+/// What setting a handler returns: nothing in older versions of rusqlite, in newer ones whether it could be set.
 trait Set {
     fn done(self) -> rusqlite::Result<()>;
 }

@@ -22,7 +22,7 @@ use rusqlite::Connection;
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
-use super::preflight::beside;
+use super::{open::LOG_KEPT, preflight::beside};
 use crate::{
     clock::boot_id,
     codes::DB_REPLACED,
@@ -32,12 +32,12 @@ use crate::{
     owned,
 };
 
-/// After how many transactions the log is moved into the database. SQLite does it by itself after 1,000 pages
-/// (<https://sqlite.org/pragma.html#pragma_wal_autocheckpoint>), and small transactions write two or three. How many pages
-/// there are is told by a hook that not every version of rusqlite has.
+/// The log is moved into the database after so many transactions. SQLite's own rule is 1,000 pages
+/// (<https://sqlite.org/pragma.html#pragma_wal_autocheckpoint>); a small transaction writes two or three. Old versions of
+/// rusqlite have no hook that counts pages.
 const COMMITS: u32 = 400;
 
-/// After how many bytes that it grew, for large ones: 1,000 pages.
+/// It is also moved once large transactions have made it longer by so many bytes: 1,000 pages.
 const GROWTH: u64 = 1000 * 4096;
 
 /// Far more than a stamp has.
@@ -67,17 +67,15 @@ struct Said {
 pub(super) struct Stamp {
     database: PathBuf,
     file: File,
-    last: Mutex<Last>,
+    last: Mutex<Option<Seen>>,
+    log: Mutex<Log>,
 }
 
-/// What there was when the stamp was set.
+/// The log since it was last moved into the database as a whole.
 #[derive(Default)]
-struct Last {
-    /// `None` while the stamp says nothing.
-    seen: Option<Seen>,
-    /// The size of the log.
-    log: u64,
-    /// How many transactions came after it; [`COMMITS`] if the log could not be moved whole.
+struct Log {
+    /// How long it was then.
+    length: u64,
     commits: u32,
 }
 
@@ -161,14 +159,15 @@ impl Stamp {
             None => OpenOptions::new().read(true).write(true).custom_flags(flags).open(&path)?,
         };
         connection.pragma_update(None, "wal_autocheckpoint", 0).map_err(io::Error::other)?;
-        let stamp = Self { database: database.to_owned(), file, last: Mutex::default() };
+        let stamp =
+            Self { database: database.to_owned(), file, last: Mutex::default(), log: Mutex::default() };
         stamp.set();
         Ok(stamp)
     }
 
     /// Moves the log into the database once it is long enough. `found` is what the database was before the commit.
     pub(super) fn after_commit(&self, connection: &Connection, found: &Metadata) {
-        if self.lock().seen.as_ref().is_some_and(|last| *last != Seen::of(found)) {
+        if self.lock().as_ref().is_some_and(|last| *last != Seen::of(found)) {
             let what = "another program wrote to the database beside this service; a backup is restored while the service is stopped";
             tell!(warn, what, database = shown(self.database.display()));
             self.set();
@@ -185,22 +184,31 @@ impl Stamp {
             tell!(debug, "the log was not moved into the database", error = shown(error));
         }
         self.set();
-        if !matches!(moved, Ok(true)) {
-            self.lock().commits = COMMITS;
+        if matches!(moved, Ok(true)) {
+            // The next transaction begins it anew, and cuts it to what is kept.
+            *self.log() = Log { length: self.length().min(LOG_KEPT), commits: 0 };
         }
     }
 
     /// Counts a transaction, and says whether the log has become long by it.
     fn is_long(&self) -> bool {
-        let log = fs::symlink_metadata(beside(&self.database, "-wal")).map_or(0, |log| log.len());
-        let mut last = self.lock();
-        last.commits = last.commits.saturating_add(1);
-        last.commits >= COMMITS || log >= last.log.saturating_add(GROWTH)
+        let length = self.length();
+        let mut log = self.log();
+        log.commits = log.commits.saturating_add(1);
+        log.commits >= COMMITS || length >= log.length.saturating_add(GROWTH)
+    }
+
+    fn length(&self) -> u64 {
+        fs::symlink_metadata(beside(&self.database, "-wal")).map_or(0, |log| log.len())
+    }
+
+    fn log(&self) -> std::sync::MutexGuard<'_, Log> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Says nothing any more, before the database changes.
     pub(super) fn clear(&self) {
-        *self.lock() = Last::default();
+        *self.lock() = None;
         if let Err(error) = self.file.set_len(0) {
             let stamp = beside(&self.database, ENDING);
             tell!(warn, "the stamp stays", error = shown(error), stamp = shown(stamp.display()));
@@ -228,11 +236,11 @@ impl Stamp {
         let text = serde_json::to_vec(&said)?;
         self.file.write_all_at(&text, 0)?;
         self.file.set_len(text.len() as u64)?;
-        *self.lock() = Last { seen: Some(database), log: log.len(), commits: 0 };
+        *self.lock() = Some(database);
         Ok(())
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Last> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Seen>> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

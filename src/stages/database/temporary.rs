@@ -21,7 +21,7 @@ pub(super) fn keep_beside(connection: &Connection, database: &Path) -> rusqlite:
         connection.pragma_query_value(None, "temp_store_directory", |row| row.get(0)).or_else(|error| {
             if error == rusqlite::Error::QueryReturnedNoRows { Ok(String::new()) } else { Err(error) }
         })?;
-    // The pragma takes text; whoever has a path that is none keeps what SQLite does.
+    // The pragma takes UTF-8 only. For any other path SQLite goes on searching by itself.
     match database.parent().and_then(Path::to_str) {
         Some(directory) if set.is_empty() && !candidates().iter().any(|each| may_hold(each)) => {
             connection.pragma_update(None, "temp_store_directory", directory)
